@@ -1,0 +1,1 @@
+"""Boards: pins, front ends, bitstream builds."""

@@ -1,0 +1,295 @@
+"""Registers in gateware: the bus, a bank made from a block's description, the address decoder.
+
+Why not amaranth-soc: the package of that name on PyPI is empty, the one that carries the code is
+a USB project's fork pinned to its own needs, and it has no exporter. What is needed here (one
+master, 32-bit words, refusals that say why) is this file.
+
+Transactions: the master raises ``read`` or ``write`` for one clock with ``address`` (and
+``w_data``); ``done`` follows a constant :data:`LATENCY` clocks later, for one clock, with
+``status`` and, after a read, ``r_data``. One transaction at a time.
+"""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from quantacore.gateware.layouts.frames import Status
+from quantacore.gateware.layouts.registers import WORD_BITS, Access, Block, Memory, RegisterMap
+
+__all__ = ["LATENCY", "CsrSignature", "RegisterBank", "CsrDecoder"]
+
+#: Clocks from a request at the decoder to ``done``.
+LATENCY = 4
+#: Words that one stage of a bank's read multiplexer selects from.
+_GROUP = 16
+
+
+class CsrSignature(wiring.Signature):
+    """The register bus, seen from the master.
+
+    Parameters
+    ----------
+    address_width : int
+        Bits of the word address.
+    """
+
+    def __init__(self, address_width):
+        self.address_width = address_width
+        super().__init__({
+            "address": Out(address_width),
+            "read": Out(1),
+            "write": Out(1),
+            "w_data": Out(WORD_BITS),
+            "done": In(1),
+            "status": In(Status),
+            "r_data": In(WORD_BITS),
+        })
+
+    def __eq__(self, other):
+        return isinstance(other, CsrSignature) and self.address_width == other.address_width
+
+    def __repr__(self):
+        return f"CsrSignature({self.address_width})"
+
+
+class RegisterBank(wiring.Component):
+    """The registers of one block.
+
+    For a register ``r`` (an array where it has a ``count``) the bank has the ports
+
+    ==============  ==================================================================
+    read-write      ``r``: Out, ``r_written``: Out(1), high for one clock with the new value
+    read-only       ``r``: In
+    write-only      ``r``: Out with the word written, ``r_written``: Out(1)
+    clear by one    ``r``: In, the flags as they stand; ``r_clear``: Out, ones written
+    memory          ``r_address``: Out, ``r_data``: In, one clock later
+    ==============  ==================================================================
+
+    64-bit registers are atomic: see :class:`~quantacore.gateware.layouts.registers.Register`.
+
+    Parameters
+    ----------
+    block : Block
+
+    Members
+    -------
+    bus : In(CsrSignature)
+        ``done`` follows 3 clocks after a request. One transaction at a time.
+    """
+
+    def __init__(self, block):
+        if not isinstance(block, Block):
+            raise TypeError(f"Register bank must be made from a Block, not {block!r}")
+        self.block = block
+        members = {"bus": In(CsrSignature(max(1, (block.size - 1).bit_length())))}
+        for register in block.registers:
+            def member(flow, shape, register=register, **kwargs):
+                port = flow(shape, **kwargs)
+                return port if register.count is None else port.array(register.count)
+
+            name = register.name
+            if isinstance(register, Memory):
+                members[f"{name}_address"] = Out(range(register.depth))
+                members[f"{name}_data"] = In(register.shape)
+            elif register.access is Access.READ_WRITE:
+                members[name] = member(Out, register.shape, init=self._init(register))
+                members[f"{name}_written"] = member(Out, 1)
+            elif register.access is Access.WRITE_ONLY:
+                members[name] = member(Out, register.shape)
+                members[f"{name}_written"] = member(Out, 1)
+            elif register.access is Access.READ_ONLY:
+                members[name] = member(In, register.shape)
+            else:
+                members[name] = member(In, register.shape)
+                members[f"{name}_clear"] = member(Out, register.width)
+        super().__init__(members)
+
+    @staticmethod
+    def _init(register):
+        shape = register.shape
+        if hasattr(shape, "from_bits") and isinstance(shape, type):
+            return shape.from_bits(register.init)
+        if hasattr(shape, "__members__"):
+            return shape(register.init)
+        if register.signed and register.init >> (register.width - 1):
+            return register.init - (1 << register.width)
+        return register.init
+
+    def _elements(self):
+        """``(offset, register, port getter)`` for each element of each register."""
+        for offset, register in self.block.offsets():
+            if isinstance(register, Memory):
+                continue
+            for index in range(register.count or 1):
+                def port(suffix="", register=register, index=index):
+                    value = getattr(self, register.name + suffix)
+                    return value if register.count is None else value[index]
+                yield offset + index * register.words, register, port
+
+    def elaborate(self, platform):
+        m = Module()
+        bus = self.bus
+
+        # Clock 1: the request, registered.
+        address = Signal.like(bus.address)
+        w_data = Signal(WORD_BITS)
+        read, write = Signal(), Signal()
+        m.d.sync += [address.eq(bus.address), w_data.eq(bus.w_data),
+                     read.eq(bus.read), write.eq(bus.write)]
+
+        low_half = Signal(WORD_BITS)
+        with m.If(write):
+            m.d.sync += low_half.eq(w_data)
+
+        # What can be read at each word, and what each word does when it is written.
+        words, highs, status = {}, {}, {}
+        for offset, register, port in self._elements():
+            for word in range(register.words):
+                status[offset + word] = {
+                    Access.READ_ONLY: Status.READ_ONLY, Access.WRITE_ONLY: Status.WRITE_ONLY,
+                }.get(register.access, Status.ACK)
+            if register.access is not Access.WRITE_ONLY:
+                value = Value.cast(port()).as_unsigned()
+                words[offset] = value[:WORD_BITS]
+                if register.words == 2:
+                    highs[offset] = value[WORD_BITS:]
+            commit = Signal(name=f"{register.name}_{offset}_commit")
+            m.d.comb += commit.eq(write & (address == offset + register.words - 1))
+            data = w_data if register.words == 1 else Cat(low_half, w_data)
+            if register.access is Access.READ_WRITE:
+                m.d.sync += port("_written").eq(commit)
+                with m.If(commit):
+                    m.d.sync += Value.cast(port()).eq(data[:register.width])
+            elif register.access is Access.WRITE_ONLY:
+                m.d.comb += [Value.cast(port()).eq(data[:register.width]),
+                             port("_written").eq(commit)]
+            elif register.access is Access.CLEAR_BY_ONE:
+                m.d.comb += port("_clear").eq(Mux(commit, data[:register.width], 0))
+
+        # Clock 2: one word of each group. The high half of a 64-bit register is selected in the
+        # same clock as its low half, so that the two belong together.
+        groups = 1 + max(words | highs | {0: 0}) // _GROUP
+        stage = Array(Signal(WORD_BITS, name=f"group_{i}") for i in range(groups))
+        stage_high = Array(Signal(WORD_BITS, name=f"group_high_{i}") for i in range(groups))
+        for table, stages in ((words, stage), (highs, stage_high)):
+            for group in range(groups):
+                with m.Switch(address[:_GROUP.bit_length() - 1]):
+                    for offset, value in table.items():
+                        if offset // _GROUP == group:
+                            with m.Case(offset % _GROUP):
+                                m.d.sync += stages[group].eq(value)
+                    with m.Default():
+                        m.d.sync += stages[group].eq(0)
+
+        group_2 = Signal(range(max(2, groups)))
+        is_high, has_high, in_memory = Signal(), Signal(), Signal()
+        read_2, done_2, status_2 = Signal(), Signal(), Signal(Status)
+        memory_data = Signal(WORD_BITS)
+        m.d.sync += [
+            group_2.eq(address[_GROUP.bit_length() - 1:]),
+            is_high.eq(0), has_high.eq(0), in_memory.eq(0),
+            read_2.eq(read), done_2.eq(read | write),
+            status_2.eq(Status.UNMAPPED),
+        ]
+        with m.Switch(address):
+            for offset, register, _port in self._elements():
+                for word in range(register.words):
+                    with m.Case(offset + word):
+                        m.d.sync += [
+                            has_high.eq(register.words == 2 and word == 0),
+                            is_high.eq(register.words == 2 and word == 1),
+                        ]
+                        if register.access is Access.READ_ONLY:
+                            m.d.sync += status_2.eq(Mux(write, Status.READ_ONLY, Status.ACK))
+                        elif register.access is Access.WRITE_ONLY:
+                            m.d.sync += status_2.eq(Mux(read, Status.WRITE_ONLY, Status.ACK))
+                        else:
+                            m.d.sync += status_2.eq(Status.ACK)
+        for offset, register in self.block.offsets():
+            if isinstance(register, Memory):
+                inside = Signal(name=f"{register.name}_inside")
+                m.d.comb += [
+                    inside.eq((address >= offset) & (address < offset + register.depth)),
+                    getattr(self, f"{register.name}_address").eq(bus.address),
+                ]
+                with m.If(inside):
+                    m.d.sync += [
+                        in_memory.eq(1),
+                        memory_data.eq(getattr(self, f"{register.name}_data")),
+                        status_2.eq(Mux(write, Status.READ_ONLY, Status.ACK)),
+                    ]
+
+        # Clock 3: one group.
+        high_half = Signal(WORD_BITS)
+        m.d.sync += [bus.done.eq(done_2), bus.status.eq(status_2), bus.r_data.eq(0)]
+        with m.If(read_2):
+            with m.If(has_high):
+                m.d.sync += high_half.eq(stage_high[group_2])
+            with m.If(in_memory):
+                m.d.sync += bus.r_data.eq(memory_data)
+            with m.Elif(is_high):
+                m.d.sync += bus.r_data.eq(high_half)
+            with m.Elif(status_2 == Status.ACK):
+                m.d.sync += bus.r_data.eq(stage[group_2])
+        return m
+
+
+class CsrDecoder(wiring.Component):
+    """Joins the banks of a map into one bus.
+
+    A request at an address where no block lives is answered with ``Status.UNMAPPED``.
+
+    Parameters
+    ----------
+    register_map : RegisterMap
+
+    Members
+    -------
+    bus : In(CsrSignature)
+        From the master. ``done`` follows :data:`LATENCY` clocks after a request.
+    <block name> : Out(CsrSignature)
+        To each bank.
+    """
+
+    def __init__(self, register_map):
+        if not isinstance(register_map, RegisterMap):
+            raise TypeError(f"Decoder must be made from a RegisterMap, not {register_map!r}")
+        self.register_map = register_map
+        members = {"bus": In(CsrSignature(16))}
+        for block in register_map.blocks:
+            members[block.name] = Out(CsrSignature(max(1, (block.size - 1).bit_length())))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        nobody = Signal()
+        m.d.comb += nobody.eq(1)
+        for base, block in self.register_map.bases():
+            port = getattr(self, block.name)
+            bits = (block.size - 1).bit_length()
+            selected = Signal(name=f"{block.name}_selected")
+            m.d.comb += selected.eq(self.bus.address[bits:] == base >> bits)
+            with m.If(selected):
+                m.d.comb += nobody.eq(0)
+            m.d.sync += [
+                port.address.eq(self.bus.address),
+                port.w_data.eq(self.bus.w_data),
+                port.read.eq(self.bus.read & selected),
+                port.write.eq(self.bus.write & selected),
+            ]
+
+        # The answer for addresses in no block keeps the same time as a bank's.
+        refusals = Signal(LATENCY)
+        m.d.sync += refusals.eq(Cat((self.bus.read | self.bus.write) & nobody, refusals))
+        m.d.comb += self.bus.done.eq(refusals[-1])
+        with m.If(refusals[-1]):
+            m.d.comb += self.bus.status.eq(Status.UNMAPPED)
+        for block in self.register_map.blocks:
+            port = getattr(self, block.name)
+            with m.If(port.done):
+                m.d.comb += [
+                    self.bus.done.eq(1),
+                    self.bus.status.eq(port.status),
+                    self.bus.r_data.eq(port.r_data),
+                ]
+        return m

@@ -1,0 +1,1 @@
+"""Time tagging: sample words in, records and histograms out."""

@@ -1,0 +1,1 @@
+"""Host link: bytes, frames, requests, streams."""

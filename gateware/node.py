@@ -1,0 +1,242 @@
+"""A node: every block, joined. Pins are ports here; boards and simulators drive them."""
+
+import hashlib
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from quantacore.gateware.csr import CsrDecoder, RegisterBank
+from quantacore.gateware.herald.histogram import Histogram
+from quantacore.gateware.herald.tagger import Tagger
+from quantacore.gateware.layouts import identity
+from quantacore.gateware.layouts.export import map_crc
+from quantacore.gateware.layouts.frames import LINK_VERSION
+from quantacore.gateware.layouts.identity import IDENTITY
+from quantacore.gateware.layouts.node import NODE_MAP
+from quantacore.gateware.layouts.tagger import HISTOGRAM_BINS
+from quantacore.gateware.layouts.tags import MAX_CHANNELS, SAMPLES_PER_CLOCK, sample_word
+from quantacore.gateware.layouts.timing import SYNC_OUTPUTS, TRIGGERS
+from quantacore.gateware.link.link import Link
+from quantacore.gateware.link.uart import UART
+from quantacore.gateware.timing.unit import TimingUnit
+from quantacore.gateware.stream import connect_streams
+
+__all__ = ["NodeConfig", "Node", "UARTNode"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeConfig:
+    """What is chosen when a node is built.
+
+    Parameters
+    ----------
+    channels : int
+        Detector inputs, 1 to 8.
+    samples : int
+        Samples per clock of every input: 1, 2, 4 or 8.
+    fine : bool
+        Whether front ends measure inside a sample.
+    clock_hz : Fraction or int
+        Frequency of the fabric clock, exact.
+    buffer_depth : int
+        Records held for the host, a power of two.
+    row_depth : int
+        Clocks with edges that may wait to be serialised.
+    simulated : bool
+        Sets the capability bit of that name: there is no hardware behind the pins.
+    """
+
+    channels: int = MAX_CHANNELS
+    samples: int = 4
+    fine: bool = True
+    clock_hz: Fraction | int = 125_000_000
+    buffer_depth: int = 2048
+    row_depth: int = 512
+    simulated: bool = False
+
+    def __post_init__(self):
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise ValueError(f"Channels must be 1 to {MAX_CHANNELS}, not {self.channels!r}")
+        if self.samples not in SAMPLES_PER_CLOCK:
+            raise ValueError(f"Samples per clock must be one of {SAMPLES_PER_CLOCK}, "
+                             f"not {self.samples!r}")
+        for name in ("buffer_depth", "row_depth"):
+            value = getattr(self, name)
+            if value < 16 or value & (value - 1):
+                raise ValueError(f"{name} must be a power of two from 16 up, not {value!r}")
+        if self.clock_hz <= 0:
+            raise ValueError(f"Clock frequency must be positive, not {self.clock_hz!r}")
+
+    @property
+    def tick_ps(self):
+        """Length of a tick in picoseconds, exact."""
+        return Fraction(10**12) / Fraction(self.clock_hz)
+
+
+def _build_id(config):
+    """First 8 bytes of a SHA-256 over the gateware's sources and the node's parameters."""
+    digest = hashlib.sha256(repr(config).encode())
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return int.from_bytes(digest.digest()[:8], "big")
+
+
+class _Identity(wiring.Component):
+    """The identity block: constants, and a scratch register."""
+
+    def __init__(self, config, *, uart):
+        self.config = config
+        self.uart = uart
+        self.bank = RegisterBank(IDENTITY)
+        super().__init__({"csr": In(self.bank.signature.members["bus"].signature.flip())})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.bank = bank = self.bank
+        wiring.connect(m, wiring.flipped(self.csr), bank.bus)
+        config = self.config
+        m.d.comb += [
+            bank.magic.eq(identity.MAGIC),
+            bank.protocol.link.eq(LINK_VERSION),
+            bank.protocol.layout.eq(identity.LAYOUT_VERSION),
+            bank.map_crc.eq(map_crc()),
+            bank.capabilities.fine.eq(config.fine),
+            bank.capabilities.histogram.eq(1),
+            bank.capabilities.discipline.eq(1),
+            bank.capabilities.uart.eq(self.uart),
+            bank.capabilities.simulated.eq(config.simulated),
+            bank.build_id.eq(_build_id(config)),
+            bank.geometry.channels.eq(config.channels),
+            bank.geometry.samples.eq(config.samples),
+            bank.geometry.buffer_depth_log2.eq(exact_log2(config.buffer_depth)),
+            bank.geometry.bins_log2.eq(exact_log2(HISTOGRAM_BINS)),
+            bank.tick_numerator.eq(config.tick_ps.numerator),
+            bank.tick_denominator.eq(config.tick_ps.denominator),
+        ]
+        return m
+
+
+class Node(wiring.Component):
+    """The gateware of one node behind a byte stream.
+
+    Parameters
+    ----------
+    config : NodeConfig
+
+    Members
+    -------
+    rx, tx : stream of bytes
+        The host link.
+    detectors : In(sample_word).array(channels)
+        Detector inputs. A word that is present while the tick counter reads T covers tick T.
+    pps, clock : In(sample_word)
+        Reference inputs: pulse per second, and 10 MHz.
+    triggers : Out(4)
+        High for one clock at each armed time.
+    sync : Out(2)
+        Periodic pulses on the virtual clock.
+    running : Out(1)
+        The tagger is tagging; simulators start their sources on it.
+    """
+
+    def __init__(self, config, *, uart=False):
+        if not isinstance(config, NodeConfig):
+            raise TypeError(f"Node needs a NodeConfig, not {config!r}")
+        self.config = config
+        self._uart = uart
+        word = sample_word(config.samples, fine=config.fine)
+        super().__init__({
+            "rx": In(stream.Signature(8)),
+            "tx": Out(stream.Signature(8)),
+            "detectors": In(word).array(config.channels),
+            "pps": In(word),
+            "clock": In(word),
+            "triggers": Out(TRIGGERS),
+            "sync": Out(SYNC_OUTPUTS),
+            "running": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.link = link = Link(buffer_depth=config.buffer_depth)
+        m.submodules.decoder = decoder = CsrDecoder(NODE_MAP)
+        m.submodules.identity = ident = _Identity(config, uart=self._uart)
+        m.submodules.timing = timing = TimingUnit(samples=config.samples, fine=config.fine)
+        m.submodules.tagger = tagger = Tagger(
+            channels=config.channels, samples=config.samples, fine=config.fine,
+            row_depth=config.row_depth, buffer_depth=config.buffer_depth)
+        m.submodules.histogram = histogram = Histogram()
+
+        connect_streams(m, wiring.flipped(self.rx), link.rx)
+        connect_streams(m, link.tx, wiring.flipped(self.tx))
+        wiring.connect(m, link.bus, decoder.bus)
+        for name, block in (("identity", ident), ("link", link), ("timing", timing),
+                            ("tagger", tagger), ("histogram", histogram)):
+            wiring.connect(m, getattr(decoder, name), block.csr)
+
+        connect_streams(m, tagger.records, link.records)
+        connect_streams(m, tagger.edges, histogram.edges)
+        m.d.comb += [
+            tagger.buffer_level.eq(link.records_level),
+            link.tick.eq(timing.tick),
+            tagger.tick.eq(timing.tick),
+            histogram.tick.eq(timing.tick),
+            timing.pps.eq(self.pps),
+            timing.clock.eq(self.clock),
+            self.triggers.eq(timing.triggers),
+            self.sync.eq(timing.sync),
+            self.running.eq(tagger.running),
+        ]
+        for ours, theirs in zip(self.detectors, tagger.detectors, strict=True):
+            m.d.comb += Value.cast(theirs).eq(Value.cast(ours))
+        return m
+
+
+class UARTNode(wiring.Component):
+    """A node behind a UART.
+
+    Parameters
+    ----------
+    config : NodeConfig
+    baud : int
+        Bits per second on the line.
+
+    Members
+    -------
+    rxd : In(1)
+        Line in, not synchronised.
+    txd : Out(1)
+        Line out.
+
+    The other members are those of :class:`Node`.
+    """
+
+    def __init__(self, config, *, baud):
+        self.node = Node(config, uart=True)
+        self.uart = UART(clock_hz=config.clock_hz, baud=baud)
+        self.baud = baud
+        members = {name: member for name, member in self.node.signature.members.items()
+                   if name not in ("rx", "tx")}
+        super().__init__({**members, "rxd": In(1, init=1), "txd": Out(1, init=1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.node = node = self.node
+        m.submodules.uart = uart = self.uart
+        connect_streams(m, uart.o, node.rx)
+        connect_streams(m, node.tx, uart.i)
+        m.d.comb += [uart.rxd.eq(self.rxd), self.txd.eq(uart.txd)]
+        for ours, theirs in zip(self.detectors, node.detectors, strict=True):
+            m.d.comb += Value.cast(theirs).eq(Value.cast(ours))
+        for name in ("pps", "clock"):
+            m.d.comb += Value.cast(getattr(node, name)).eq(Value.cast(getattr(self, name)))
+        for name in ("triggers", "sync", "running"):
+            m.d.comb += getattr(self, name).eq(getattr(node, name))
+        return m

@@ -1,0 +1,67 @@
+"""Streams: typed queues and a connection that compares shapes."""
+
+from amaranth import *
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["connect_streams", "Queue"]
+
+
+def connect_streams(m, source, sink):
+    """Connect an output stream to an input stream of the very same signature.
+
+    :func:`amaranth.lib.wiring.connect` compares widths, so two different 64-bit structures would
+    connect in silence. This raises :exc:`TypeError` unless payload shape, ``always_valid`` and
+    ``always_ready`` agree.
+    """
+    if source.signature != sink.signature.flip():
+        raise TypeError(f"Can't connect a stream of {source.signature!r} to one of "
+                        f"{sink.signature!r}")
+    wiring.connect(m, source, sink)
+
+
+class Queue(wiring.Component):
+    """First-in first-out queue in block RAM, one transfer per clock in and out.
+
+    Parameters
+    ----------
+    shape : shape-like
+        Payload.
+    depth : int
+        Entries.
+
+    Members
+    -------
+    i, o : stream
+        Input and output. Latency is 2 clocks from an empty queue.
+    level : Out(range(depth + 1))
+        Entries held.
+    """
+
+    def __init__(self, shape, *, depth):
+        if not isinstance(depth, int):
+            raise TypeError(f"Queue depth must be an integer, not {depth!r}")
+        if depth < 2:
+            raise ValueError(f"Queue depth must be at least 2, not {depth}")
+        self.shape = shape
+        self.depth = depth
+        super().__init__({
+            "i": In(stream.Signature(shape)),
+            "o": Out(stream.Signature(shape)),
+            "level": Out(range(depth + 1)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fifo = queue = fifo.SyncFIFOBuffered(
+            width=Shape.cast(self.shape).width, depth=self.depth)
+        m.d.comb += [
+            queue.w_data.eq(Value.cast(self.i.payload)),
+            queue.w_en.eq(self.i.valid),
+            self.i.ready.eq(queue.w_rdy),
+            Value.cast(self.o.payload).eq(queue.r_data),
+            self.o.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.o.ready),
+            self.level.eq(queue.level),
+        ]
+        return m

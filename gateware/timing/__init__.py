@@ -1,0 +1,1 @@
+"""Ticks, triggers, the disciplined virtual clock."""

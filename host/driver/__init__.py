@@ -1,0 +1,1 @@
+"""One async class per gateware block."""

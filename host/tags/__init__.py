@@ -1,0 +1,1 @@
+"""Tag streams, tag files, correlations."""

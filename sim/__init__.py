@@ -1,0 +1,1 @@
+"""Models, the virtual node and testbench helpers."""

@@ -1,0 +1,1 @@
+"""Testbench helpers: cocotb on Verilator, formal contracts, streams."""

@@ -1,0 +1,99 @@
+"""Build a component as Verilog, Verilate it, and run a cocotb test module on it.
+
+Pytest calls :func:`run_cocotb`; the cocotb module it names contains the ``@cocotb.test()``
+coroutines and imports what it drives and compares. Builds are cached by content under
+``build/cosim`` of the working directory (or ``QUANTACORE_BUILD``).
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import random
+import sys
+from pathlib import Path
+
+from quantacore.sim.node.verilate import to_verilog, verilator_environment
+
+__all__ = ["build_folder", "run_cocotb", "seed_from_environment"]
+
+
+def build_folder():
+    """Where simulators built by tests go."""
+    return Path(os.environ.get("QUANTACORE_BUILD", Path.cwd() / "build"))
+
+
+def seed_from_environment():
+    """The seed of this run: ``QUANTACORE_SEED`` if set, else a fresh one. Print it."""
+    text = os.environ.get("QUANTACORE_SEED")
+    return int(text, 0) if text else random.SystemRandom().getrandbits(32)
+
+
+def run_cocotb(component, name, test_module, *, parameters=None, testcase=None):
+    """Run the cocotb tests of ``test_module`` on ``component``; fail if any of them fails.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        Device under test. Its ports become Verilog ports (``a.b`` is ``a__b``), with ``clk`` and
+        ``rst`` for the ``sync`` domain.
+    name : str
+        Top-level module name.
+    test_module : str or Path
+        Path of the Python file with the cocotb tests.
+    parameters : dict or None
+        Passed to the tests as environment variables (upper-cased, prefixed ``QC_``).
+    testcase : str or None
+        Only this test.
+    """
+    from cocotb_tools.runner import get_results, get_runner
+
+    test_path = Path(test_module).resolve()
+    verilog = to_verilog(component, name)
+    versions = "".join(importlib.metadata.version(p) for p in ("verilator", "cocotb"))
+    digest = hashlib.sha256((verilog + versions).encode()).hexdigest()[:16]
+    folder = build_folder() / "cosim" / f"{name}-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / f"{name}.v"
+    environment = verilator_environment()
+    seed = seed_from_environment()
+    saved = {key: os.environ.get(key) for key in environment}
+    os.environ.update(environment)
+    try:
+        runner = get_runner("verilator")
+        if not (folder / "built").exists():
+            source.write_text(verilog)
+            runner.build(
+                sources=[source], hdl_toplevel=name, build_dir=folder, always=True,
+                build_args=["-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--x-initial", "0",
+                            "-O3", "-CFLAGS", "-O1"],
+                log_file=folder / "build.log",
+            )
+            (folder / "built").touch()
+        runner.hdl_toplevel_lang = "verilog"
+        extra = {f"QC_{k.upper()}": str(v) for k, v in (parameters or {}).items()}
+        extra["QUANTACORE_SEED"] = str(seed)
+        extra["PYTHONPATH"] = os.pathsep.join([str(test_path.parent), *sys.path])
+        # Every worker and every run gets its own folder: results must not overwrite each other.
+        run = folder / f"run-{os.getpid()}-{test_path.stem}-{testcase or 'all'}"
+        run.mkdir(exist_ok=True)
+        print(f"cosim {name}: seed {seed:#x} (QUANTACORE_SEED repeats it), folder {run}")
+        results = runner.test(
+            hdl_toplevel=name, test_module=test_path.stem, build_dir=folder, test_dir=run,
+            extra_env=extra, seed=seed, testcase=testcase, results_xml=str(run / "results.xml"),
+            log_file=run / "test.log",
+        )
+    except SystemExit as error:
+        log = (folder / "build.log")
+        text = log.read_text()[-3000:] if log.exists() else ""
+        raise AssertionError(f"cosim {name} could not be built or run: {error}\n{text}") from error
+    finally:
+        for key, value in saved.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+    tests, failed = get_results(results)
+    if failed or not tests:
+        log = run / "test.log"
+        raise AssertionError(f"{failed} of {tests} cocotb tests failed (seed {seed:#x}):\n"
+                             + (log.read_text()[-8000:] if log.exists() else ""))

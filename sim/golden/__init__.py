@@ -1,0 +1,1 @@
+"""Bit-exact models of gateware blocks. They import layouts, never gateware components."""

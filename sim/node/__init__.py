@@ -1,0 +1,1 @@
+"""The virtual node: real gateware, Verilated, fed by models, behind a board's byte link."""

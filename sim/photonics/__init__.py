@@ -1,0 +1,1 @@
+"""Light: photon sources and what detectors make of them."""
