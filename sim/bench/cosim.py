@@ -58,6 +58,9 @@ def run_cocotb(component, name, test_module, *, parameters=None, testcase=None):
     seed = seed_from_environment()
     saved = {key: os.environ.get(key) for key in environment}
     os.environ.update(environment)
+    # The runner hands ``sys.path`` to the simulator, and the test module must be on it.
+    sys.path.insert(0, str(test_path.parent))
+    log = folder / "build.log"
     try:
         runner = get_runner("verilator")
         if not (folder / "built").exists():
@@ -66,27 +69,28 @@ def run_cocotb(component, name, test_module, *, parameters=None, testcase=None):
                 sources=[source], hdl_toplevel=name, build_dir=folder, always=True,
                 build_args=["-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--x-initial", "0",
                             "-O3", "-CFLAGS", "-O1"],
-                log_file=folder / "build.log",
+                log_file=log,
             )
             (folder / "built").touch()
-        runner.hdl_toplevel_lang = "verilog"
         extra = {f"QC_{k.upper()}": str(v) for k, v in (parameters or {}).items()}
         extra["QUANTACORE_SEED"] = str(seed)
-        extra["PYTHONPATH"] = os.pathsep.join([str(test_path.parent), *sys.path])
         # Every worker and every run gets its own folder: results must not overwrite each other.
         run = folder / f"run-{os.getpid()}-{test_path.stem}-{testcase or 'all'}"
         run.mkdir(exist_ok=True)
+        log = run / "test.log"
         print(f"cosim {name}: seed {seed:#x} (QUANTACORE_SEED repeats it), folder {run}")
         results = runner.test(
-            hdl_toplevel=name, test_module=test_path.stem, build_dir=folder, test_dir=run,
+            hdl_toplevel=name, hdl_toplevel_lang="verilog", test_module=test_path.stem,
+            build_dir=folder, test_dir=run,
             extra_env=extra, seed=seed, testcase=testcase, results_xml=str(run / "results.xml"),
-            log_file=run / "test.log",
+            log_file=log,
         )
-    except SystemExit as error:
-        log = (folder / "build.log")
-        text = log.read_text()[-3000:] if log.exists() else ""
-        raise AssertionError(f"cosim {name} could not be built or run: {error}\n{text}") from error
+    except (SystemExit, RuntimeError) as error:
+        text = log.read_text()[-8000:] if log.exists() else ""
+        raise AssertionError(f"cosim {name} could not be built, or did not pass (seed {seed:#x}): "
+                             f"{error}\n{text}") from error
     finally:
+        sys.path.remove(str(test_path.parent))
         for key, value in saved.items():
             if value is None:
                 os.environ.pop(key, None)
@@ -94,6 +98,5 @@ def run_cocotb(component, name, test_module, *, parameters=None, testcase=None):
                 os.environ[key] = value
     tests, failed = get_results(results)
     if failed or not tests:
-        log = run / "test.log"
         raise AssertionError(f"{failed} of {tests} cocotb tests failed (seed {seed:#x}):\n"
                              + (log.read_text()[-8000:] if log.exists() else ""))

