@@ -22,6 +22,9 @@ __all__ = ["LATENCY", "CsrSignature", "RegisterBank", "CsrDecoder"]
 LATENCY = 4
 #: Words that one stage of a bank's read multiplexer selects from.
 _GROUP = 16
+#: Bits of a word address in a frame.
+_ADDRESS_BITS = 16
+_WORD = (1 << WORD_BITS) - 1
 
 
 class CsrSignature(wiring.Signature):
@@ -65,7 +68,14 @@ class RegisterBank(wiring.Component):
     memory          ``r_address``: Out, ``r_data``: In, one clock later
     ==============  ==================================================================
 
-    64-bit registers are atomic: see :class:`~quantacore.gateware.layouts.registers.Register`.
+    A read-write register has its new value 2 clocks after the request on the bus, a write-only
+    register's and a clear's strobe comes 1 clock after it.
+
+    64-bit registers are atomic. Reading the low word copies the high half; the copy is what the
+    next read in this bank returns if that is the register's high word (writes may come between),
+    any other read of a high word is of the value as it stands. Writing the high word takes effect
+    with what was last written to the low word of that very register, whatever else was written
+    between.
 
     Parameters
     ----------
@@ -137,25 +147,27 @@ class RegisterBank(wiring.Component):
         m.d.sync += [address.eq(bus.address), w_data.eq(bus.w_data),
                      read.eq(bus.read), write.eq(bus.write)]
 
-        low_half = Signal(WORD_BITS)
-        with m.If(write):
-            m.d.sync += low_half.eq(w_data)
-
         # What can be read at each word, and what each word does when it is written.
-        words, highs, status = {}, {}, {}
+        words, highs = {}, {}
         for offset, register, port in self._elements():
-            for word in range(register.words):
-                status[offset + word] = {
-                    Access.READ_ONLY: Status.READ_ONLY, Access.WRITE_ONLY: Status.WRITE_ONLY,
-                }.get(register.access, Status.ACK)
             if register.access is not Access.WRITE_ONLY:
                 value = Value.cast(port()).as_unsigned()
                 words[offset] = value[:WORD_BITS]
                 if register.words == 2:
-                    highs[offset] = value[WORD_BITS:]
-            commit = Signal(name=f"{register.name}_{offset}_commit")
+                    highs[offset] = words[offset + 1] = value[WORD_BITS:]
+            if register.access is Access.READ_ONLY:
+                continue
+            tag = f"{register.name}_{offset}"
+            data = w_data
+            if register.words == 2:
+                # One for each register: a timed write to another register may come between the
+                # two words of a burst.
+                low_half = Signal(WORD_BITS, name=f"{tag}_low", init=register.init & _WORD)
+                with m.If(write & (address == offset)):
+                    m.d.sync += low_half.eq(w_data)
+                data = Cat(low_half, w_data)
+            commit = Signal(name=f"{tag}_commit")
             m.d.comb += commit.eq(write & (address == offset + register.words - 1))
-            data = w_data if register.words == 1 else Cat(low_half, w_data)
             if register.access is Access.READ_WRITE:
                 m.d.sync += port("_written").eq(commit)
                 with m.If(commit):
@@ -163,7 +175,7 @@ class RegisterBank(wiring.Component):
             elif register.access is Access.WRITE_ONLY:
                 m.d.comb += [Value.cast(port()).eq(data[:register.width]),
                              port("_written").eq(commit)]
-            elif register.access is Access.CLEAR_BY_ONE:
+            else:
                 m.d.comb += port("_clear").eq(Mux(commit, data[:register.width], 0))
 
         # Clock 2: one word of each group. The high half of a 64-bit register is selected in the
@@ -181,41 +193,49 @@ class RegisterBank(wiring.Component):
                     with m.Default():
                         m.d.sync += stages[group].eq(0)
 
+        # The copy of a high half is for the next read in this bank, and only if that reads the
+        # other word of the same register.
+        copied = Signal()
+        copy_address = Signal.like(address)
         group_2 = Signal(range(max(2, groups)))
-        is_high, has_high, in_memory = Signal(), Signal(), Signal()
+        from_copy, has_high, in_memory = Signal(), Signal(), Signal()
         read_2, done_2, status_2 = Signal(), Signal(), Signal(Status)
         memory_data = Signal(WORD_BITS)
         m.d.sync += [
             group_2.eq(address[_GROUP.bit_length() - 1:]),
-            is_high.eq(0), has_high.eq(0), in_memory.eq(0),
+            from_copy.eq(copied & (address == copy_address)),
+            has_high.eq(0), in_memory.eq(0),
             read_2.eq(read), done_2.eq(read | write),
             status_2.eq(Status.UNMAPPED),
         ]
+        with m.If(read):
+            m.d.sync += copied.eq(0)
         with m.Switch(address):
             for offset, register, _port in self._elements():
                 for word in range(register.words):
                     with m.Case(offset + word):
-                        m.d.sync += [
-                            has_high.eq(register.words == 2 and word == 0),
-                            is_high.eq(register.words == 2 and word == 1),
-                        ]
                         if register.access is Access.READ_ONLY:
                             m.d.sync += status_2.eq(Mux(write, Status.READ_ONLY, Status.ACK))
                         elif register.access is Access.WRITE_ONLY:
                             m.d.sync += status_2.eq(Mux(read, Status.WRITE_ONLY, Status.ACK))
                         else:
                             m.d.sync += status_2.eq(Status.ACK)
+                        if offset in highs and word == 0:
+                            m.d.sync += has_high.eq(1)
+                            with m.If(read):
+                                m.d.sync += [copied.eq(1), copy_address.eq(offset + 1)]
         for offset, register in self.block.offsets():
             if isinstance(register, Memory):
                 inside = Signal(name=f"{register.name}_inside")
                 m.d.comb += [
                     inside.eq((address >= offset) & (address < offset + register.depth)),
+                    # A clock early, from the request itself: the data then comes with ``address``.
                     getattr(self, f"{register.name}_address").eq(bus.address),
                 ]
                 with m.If(inside):
                     m.d.sync += [
                         in_memory.eq(1),
-                        memory_data.eq(getattr(self, f"{register.name}_data")),
+                        memory_data.eq(Value.cast(getattr(self, f"{register.name}_data"))),
                         status_2.eq(Mux(write, Status.READ_ONLY, Status.ACK)),
                     ]
 
@@ -227,7 +247,7 @@ class RegisterBank(wiring.Component):
                 m.d.sync += high_half.eq(stage_high[group_2])
             with m.If(in_memory):
                 m.d.sync += bus.r_data.eq(memory_data)
-            with m.Elif(is_high):
+            with m.Elif(from_copy):
                 m.d.sync += bus.r_data.eq(high_half)
             with m.Elif(status_2 == Status.ACK):
                 m.d.sync += bus.r_data.eq(stage[group_2])
@@ -254,8 +274,11 @@ class CsrDecoder(wiring.Component):
     def __init__(self, register_map):
         if not isinstance(register_map, RegisterMap):
             raise TypeError(f"Decoder must be made from a RegisterMap, not {register_map!r}")
+        if register_map.addr_width > _ADDRESS_BITS:
+            raise ValueError(f"The map needs {register_map.addr_width} address bits, and the bus "
+                             f"has {_ADDRESS_BITS}; make memories smaller")
         self.register_map = register_map
-        members = {"bus": In(CsrSignature(16))}
+        members = {"bus": In(CsrSignature(_ADDRESS_BITS))}
         for block in register_map.blocks:
             members[block.name] = Out(CsrSignature(max(1, (block.size - 1).bit_length())))
         super().__init__(members)
@@ -272,7 +295,7 @@ class CsrDecoder(wiring.Component):
             with m.If(selected):
                 m.d.comb += nobody.eq(0)
             m.d.sync += [
-                port.address.eq(self.bus.address),
+                port.address.eq(self.bus.address[:bits]),
                 port.w_data.eq(self.bus.w_data),
                 port.read.eq(self.bus.read & selected),
                 port.write.eq(self.bus.write & selected),
