@@ -36,7 +36,7 @@ class Row:
 
 
 def arguments(description, **extra):
-    """Parse the options that all benchmarks have; ``extra`` maps a flag to ``add_argument`` words."""
+    """Parse the options all benchmarks have; ``extra`` maps a flag to ``add_argument`` words."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true",
                         help="less work: under a minute on two cores where it can be")

@@ -23,8 +23,8 @@ from quantacore.gateware.layouts.tags import MAX_CHANNELS, SAMPLES_PER_CLOCK, sa
 from quantacore.gateware.layouts.timing import SYNC_OUTPUTS, TRIGGERS
 from quantacore.gateware.link.link import Link
 from quantacore.gateware.link.uart import UART
-from quantacore.gateware.timing.unit import TimingUnit
 from quantacore.gateware.stream import connect_streams
+from quantacore.gateware.timing.unit import TimingUnit
 
 __all__ = ["NodeConfig", "Node", "UARTNode"]
 

@@ -3,8 +3,7 @@
 from amaranth.hdl import signed
 from amaranth.lib import data, enum
 
-from quantacore.gateware.layouts.registers import (Access, Block, Memory, Register,
-                                                   sticky_registers)
+from quantacore.gateware.layouts.registers import Access, Block, Memory, Register, sticky_registers
 from quantacore.gateware.layouts.tags import MAX_CHANNELS
 
 __all__ = ["Edges", "TaggerControl", "TaggerFlags", "TAGGER", "HISTOGRAM_BINS", "HistogramMode",
