@@ -37,8 +37,8 @@ class Register:
     """One register, or ``count`` of them in a row.
 
     A 64-bit register takes two words, low word first. Reading the low word also takes a copy of
-    the high word for the read that follows, and a write takes effect with the high word, so that
-    both are atomic.
+    the high word for the next read in the block, and a write takes effect with the high word and
+    what this register's low word was last written with, so that both are atomic.
 
     Parameters
     ----------
