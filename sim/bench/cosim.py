@@ -5,6 +5,8 @@ coroutines and imports what it drives and compares. Builds are cached by content
 ``build/cosim`` of the working directory (or ``QUANTACORE_BUILD``).
 """
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import os
@@ -26,6 +28,14 @@ def seed_from_environment():
     """The seed of this run: ``QUANTACORE_SEED`` if set, else a fresh one. Print it."""
     text = os.environ.get("QUANTACORE_SEED")
     return int(text, 0) if text else random.SystemRandom().getrandbits(32)
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """Hold the folder's lock: tests run in parallel, and two may want the same simulator."""
+    with open(folder / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def run_cocotb(component, name, test_module, *, parameters=None, testcase=None):
@@ -63,15 +73,16 @@ def run_cocotb(component, name, test_module, *, parameters=None, testcase=None):
     log = folder / "build.log"
     try:
         runner = get_runner("verilator")
-        if not (folder / "built").exists():
-            source.write_text(verilog)
-            runner.build(
-                sources=[source], hdl_toplevel=name, build_dir=folder, always=True,
-                build_args=["-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--x-initial", "0",
-                            "-O3", "-CFLAGS", "-O1"],
-                log_file=log,
-            )
-            (folder / "built").touch()
+        with _alone(folder):
+            if not (folder / "built").exists():
+                source.write_text(verilog)
+                runner.build(
+                    sources=[source], hdl_toplevel=name, build_dir=folder, always=True,
+                    build_args=["-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--x-initial", "0",
+                                "-O3", "-CFLAGS", "-O1"],
+                    log_file=log,
+                )
+                (folder / "built").touch()
         extra = {f"QC_{k.upper()}": str(v) for k, v in (parameters or {}).items()}
         extra["QUANTACORE_SEED"] = str(seed)
         # Every worker and every run gets its own folder: results must not overwrite each other.
