@@ -84,8 +84,10 @@ class ShiftWrapper(wiring.Component):
         super().__init__()
 
     def _ports(self, flow):
-        return [Value.cast(value) for _path, member, value in self.block.signature.flatten(
-            self.block) if member.flow is flow and len(Value.cast(value))]
+        ports = [Value.cast(value) for _path, member, value
+                 in self.block.signature.flatten(self.block) if member.flow is flow]
+        # The `ready` of a stream that is always ready is a constant, and nobody's port.
+        return [port for port in ports if len(port) and not isinstance(port, Const)]
 
     def elaborate(self, platform):
         m = Module()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 from quantacore.sim.node.verilate import ToolMissing, verilator_environment
@@ -41,7 +42,7 @@ def main():
                             text=True, env={**environment})
     if result.returncode:
         sys.exit(f"Verilator does not run:\n{result.stdout}{result.stderr}")
-    print(result.stdout.strip())
+    print(f"checking verilator ... {version('verilator')}")
 
 
 if __name__ == "__main__":
