@@ -62,7 +62,8 @@ class ULX3S85F(LatticePlatform):
 class FrontEnd(Elaboratable):
     """Samples of one-bit inputs, once or twice a clock.
 
-    ``levels[k]`` has the samples of input ``k``, oldest first, three clocks after the pin.
+    ``levels[k]`` has the samples of input ``k``, oldest first, two clocks after the pin (after the
+    DDR cell, which takes its own clocks, with two samples).
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ class SpineTop(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.clock = _Clock125()
+        m.submodules.clocking = _Clock125()
         m.submodules.node = node = UARTNode(self.config, baud=self.baud)
 
         inputs = {}
