@@ -130,6 +130,7 @@ class FaultyTransport(Transport):
         self._cut = False
 
     async def open(self):
+        self._cut = False
         await self.inner.open()
 
     async def close(self):
