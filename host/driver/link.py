@@ -202,7 +202,8 @@ class LinkClient(Driver):
 
         The node's registers are as they are (after a reset: initial); streams are closed.
         """
-        if self._reader is None or self._reader.done():
+        transport_failed = not isinstance(self._failure, LinkError | None)
+        if self._reader is None or self._reader.done() or transport_failed:
             await self.close()
             await self.open(takeover=takeover)
             return

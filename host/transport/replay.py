@@ -1,9 +1,23 @@
-"""Play a recorded conversation: the node's bytes again, for the same host bytes."""
+"""Play a recorded conversation: the node's answers again, for the same requests.
+
+The recording (:mod:`quantacore.host.transport.record`) is taken apart into requests, answers and
+records. What depends on chance or time is not compared: session and request numbers, retries,
+keep-alives, the host's credits. What is compared is the sequence of register requests.
+"""
 
 import asyncio
 import json
 from pathlib import Path
 
+from quantacore.gateware.layouts.frames import (
+    HEADER_BYTES,
+    STREAM_RECORDS,
+    Channel,
+    Op,
+    Status,
+)
+from quantacore.host.driver.framing import HEADER as FRAME_HEADER
+from quantacore.host.driver.framing import decode_frame, encode_frame
 from quantacore.host.transport.base import (
     DisconnectedError,
     PortNotFoundError,
@@ -15,7 +29,11 @@ from quantacore.host.transport.record import HEADER
 
 __all__ = ["ReplayTransport", "load_recording"]
 
-_SYNC_FIELD_BYTES = 16
+_ANSWER = 0x80
+_TAGS = Channel.TAGS.value
+_M32 = 0xFFFFFFFF
+_NOT_CARRIED_OUT = (Status.BAD_FRAME.value, Status.BAD_VERSION.value, Status.NO_SESSION.value,
+                    Status.BUSY.value, Status.OUT_OF_ORDER.value)
 
 
 def load_recording(path):
@@ -27,70 +45,111 @@ def load_recording(path):
         raise PortNotFoundError(f"There is no recording {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise TransportError(f"{path} is not a link recording ({error})") from error
+    if not lines:
+        raise TransportError(f"{path} is empty; a link recording has a header line")
     entries = []
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
             if number == 1:
                 if {key: entry.get(key) for key in HEADER} != HEADER:
-                    raise ValueError(f"header says {line[:60]!r}")
+                    raise ValueError(f"its header is {line[:60]!r}")
                 continue
             us, direction, text = entry
-            if direction not in "<>" or not isinstance(us, int):
-                raise ValueError(f"neither a time nor a direction: {line[:60]!r}")
+            if direction not in (">", "<") or not isinstance(us, int):
+                raise ValueError(f"neither time nor direction in {line[:60]!r}")
             entries.append((us, direction, bytes.fromhex(text)))
         except (ValueError, TypeError, AttributeError) as error:
-            raise TransportError(f"{path}, line {number} is not a link recording of version "
+            raise TransportError(f"{path}, line {number}: this is not a link recording of version "
                                  f"{HEADER['version']}: {error}") from error
-    if not lines:
-        raise TransportError(f"{path} is empty; a link recording has a header line")
     return entries
+
+
+def _frames(entries):
+    """Whole, undamaged frames in the order of their ends: ``(direction, frame)``."""
+    rest = {">": b"", "<": b""}
+    for _us, direction, data in entries:
+        *chunks, rest[direction] = (rest[direction] + data).split(b"\0")
+        for chunk in chunks:
+            frame = decode_frame(chunk) if chunk else None
+            if frame is not None:
+                yield direction, frame
+
+
+def _body(frame):
+    return frame[HEADER_BYTES:-4]
 
 
 class ReplayTransport(Transport):
     """A recording in place of a node.
 
-    The host's frames must be those of the recording, in the recorded order; where the recording
-    has bytes of the node next, they are read. The session number that a host draws at random is
-    taken from the recording: :attr:`session`.
+    Register requests must come in the recorded order and get the recorded answers. Records of a
+    stream are sent, under the host's credit, once the requests that were answered before them
+    have been made again. A PING is answered with tick 0 where none was recorded.
 
     Raises
     ------
     ReplayMismatchError
-        From ``write``, with the place and both sides, if the host sends something else; from
-        ``read`` when the recording is at its end.
+        From ``write`` (and from every call after it), with the place and both requests, if the
+        host asks something else or more than was recorded.
     """
 
     def __init__(self, path):
         self.path = Path(path)
         self.url = f"replay:{path}"
-        self._entries = None
+        self._open = False
+        self._steps = None
 
     async def open(self):
-        if self._entries is not None:
+        if self._open:
             return
-        # Runs of one direction, joined: how bytes fell into writes has no meaning.
-        runs = []
-        for _us, direction, data in load_recording(self.path):
-            if runs and runs[-1][0] == direction:
-                runs[-1][1].extend(data)
-            else:
-                runs.append((direction, bytearray(data)))
-        self._entries = runs
-        self._sent = bytes(b"".join(data for direction, data in runs if direction == ">"))
-        self._at = 0
+        self._load()
+        self._open = True
         self._error = None
         self._waiter = None
+        self._received = bytearray()
+        self._rest = b""
+        self._at = 0
+        self._expected = None
+        self._kept = {}
+        self._acked = self._next = self._limit = self._first
+        self._release()
 
-    @property
-    def session(self):
-        """Session number of the recording's first request, for the host to use again."""
-        from quantacore.host.driver.framing import decode_frame
-        for chunk in self._sent.split(b"\0"):
-            frame = decode_frame(chunk) if chunk else None
-            if frame is not None:
-                return int.from_bytes(frame[2:4], "little")
-        raise TransportError(f"{self.path} has no request in it")
+    def _load(self):
+        asked, self._steps, self._records = {}, [], []
+        self._sync, self._ping, self._first = None, bytes(8), 0
+        last = None
+        for direction, frame in _frames(load_recording(self.path)):
+            _version, channel, session, seq, op, _count, argument = FRAME_HEADER.unpack_from(frame)
+            if direction == ">":
+                asked[session, seq] = (op, argument, _body(frame))
+            elif op == Op.STREAM.value | _ANSWER and channel == _TAGS:
+                index = int.from_bytes(frame[HEADER_BYTES:HEADER_BYTES + 4], "little")
+                data = frame[HEADER_BYTES + 4:-4]
+                if not self._records and last is None:
+                    self._first = last = index
+                known = last - index & _M32  # records that came before, in a frame sent twice
+                if known < len(data) >> 3:
+                    self._records.append((len(self._steps), data[8 * known:]))
+                    last = last + (len(data) >> 3) - known & _M32
+            elif argument & 0xFF not in _NOT_CARRIED_OUT and (session, seq) in asked:
+                request = asked.pop((session, seq))  # a repeated answer finds nothing
+                kind = request[0]
+                if kind == Op.SYNC.value:
+                    self._sync = (argument, _body(frame))
+                elif kind == Op.PING.value:
+                    self._ping = _body(frame)
+                elif kind != Op.CREDIT.value:
+                    self._steps.append((request, (argument, _body(frame))))
+        if self._sync is None:
+            raise TransportError(f"{self.path} has no opening of a session in it; record from the "
+                                 f"start of the connection")
+        self._data = bytearray()
+
+    def _release(self):
+        """Records whose time has come."""
+        while self._records and self._records[0][0] <= self._at:
+            self._data += self._records.pop(0)[1]
 
     def _wake(self):
         waiter, self._waiter = self._waiter, None
@@ -98,45 +157,97 @@ class ReplayTransport(Transport):
             waiter.set_result(None)
 
     async def close(self):
-        if self._entries is not None:
+        if self._open:
+            self._open = False
             self._error = self._error or DisconnectedError(f"{self.url} is closed")
             self._wake()
 
     async def read(self, limit=65536):
-        while True:
-            if self._error is not None:
-                raise self._error
-            if not self._entries:
-                raise ReplayMismatchError(f"{self.url} ends here, after {self._at} bytes of the "
-                                          f"host; record a longer conversation")
-            direction, data = self._entries[0]
-            if direction == "<":
-                out = bytes(data[:limit])
-                del data[:limit]
-                if not data:
-                    self._entries.pop(0)
-                return out
+        while not self._open or not self._received:
+            if not self._open or self._error is not None:
+                raise self._error or DisconnectedError(f"{self.url} is not open")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+        data = bytes(self._received[:limit])
+        del self._received[:limit]
+        return data
 
     async def write(self, data):
+        if not self._open:
+            raise DisconnectedError(f"{self.url} is not open")
         if self._error is not None:
             raise self._error
-        expected = self._sent[self._at:self._at + len(data)]
-        if bytes(data) != expected:
+        *chunks, self._rest = (self._rest + data).split(b"\0")
+        for chunk in chunks:
+            frame = decode_frame(chunk) if chunk else None
+            if frame is not None:
+                self._answer(frame)
+        self._stream()
+        self._wake()
+
+    def _answer(self, frame):
+        _version, channel, session, seq, op, _count, argument = FRAME_HEADER.unpack_from(frame)
+        if op == Op.SYNC.value:
+            result = self._sync
+            self._session = session
+            self._expected = seq + 1 & 0xFFFF
+        elif seq != self._expected:
+            self._received += self._kept.get(seq, b"")
+            return
+        else:
+            self._expected = seq + 1 & 0xFFFF
+            if op == Op.PING.value:
+                result = 0, self._ping
+            elif op == Op.CREDIT.value:
+                result = self._credit(_body(frame))
+            else:
+                result = self._step((op, argument, _body(frame)))
+        answer = encode_frame(session, seq, op | _ANSWER, result[0], result[1], channel=channel)
+        self._kept[seq] = answer
+        self._kept.pop(seq - 8 & 0xFFFF, None)
+        self._received += answer
+
+    def _step(self, request):
+        recorded = self._steps[self._at][0] if self._at < len(self._steps) else None
+        if request != recorded:
             self._error = ReplayMismatchError(
-                f"The host departs from {self.url} at byte {self._at} of what it sends: recorded "
-                f"{expected[:32].hex() or 'nothing more'}, now {bytes(data[:32]).hex()}. A replay "
-                f"needs the same program with the same settings; record anew if it has changed")
+                f"The host departs from {self.url} at request {self._at + 1} of "
+                f"{len(self._steps)}: recorded is {_show(recorded)}, now comes {_show(request)}. "
+                f"A replay needs the same program with the same settings; record anew if it has "
+                f"changed")
             self._wake()
             raise self._error
-        self._at += len(data)
-        left = len(data)
-        # The host may run ahead of the recorded order of directions by its window.
-        for run in list(self._entries):
-            if run[0] == ">" and left:
-                taken = min(left, len(run[1]))
-                del run[1][:taken]
-                left -= taken
-        self._entries = [run for run in self._entries if run[1]]
-        self._wake()
+        self._at += 1
+        self._release()
+        return self._steps[self._at - 1][1]
+
+    def _written(self):
+        return self._first + (len(self._data) >> 3) & _M32
+
+    def _credit(self, payload):
+        acked, limit, flags = (int.from_bytes(payload[i:i + 4], "little") for i in (0, 4, 8))
+        if not flags & 2:
+            self._acked, self._limit = acked, limit
+        if flags & 1:
+            self._next = self._acked
+        return 0, self._next.to_bytes(4, "little") + self._written().to_bytes(4, "little")
+
+    def _stream(self):
+        while True:
+            number = min(self._written() - self._next & _M32, self._limit - self._next & _M32,
+                         STREAM_RECORDS)
+            if not 0 < number <= STREAM_RECORDS or (self._limit - self._next & _M32) >> 31:
+                return
+            at = 8 * (self._next - self._first & _M32)
+            self._received += encode_frame(
+                self._session, 0, Op.STREAM.value | _ANSWER, 0,
+                self._next.to_bytes(4, "little") + self._data[at:at + 8 * number], channel=_TAGS)
+            self._next = self._next + number & _M32
+
+
+def _show(request):
+    if request is None:
+        return "nothing more"
+    op, argument, payload = request
+    name = Op(op).name if op in {member.value for member in Op} else f"operation {op}"
+    return f"{name} at {argument:#06x} with {payload[:16].hex(' ', 4) or 'no words'}"
