@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 from quantacore.host.transport.base import DisconnectedError, Transport
 
-__all__ = ["FaultRates", "FaultyTransport"]
+__all__ = ["FaultRates", "FaultyTransport", "damage"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +100,16 @@ class _Damage:
         return b"".join(out)
 
 
+def damage(rates, *, seed, injected=None):
+    """One direction by itself: a function from bytes sent to bytes that arrive.
+
+    ``injected``, a dictionary with a zero for each kind, counts.
+    """
+    if injected is None:
+        injected = {field.name: 0 for field in fields(FaultRates)}
+    return _Damage(rates, random.Random(seed), injected)
+
+
 class FaultyTransport(Transport):
     """Passes bytes through another transport and damages some.
 
@@ -116,6 +126,8 @@ class FaultyTransport(Transport):
         Damages done so far, by kind.
     enabled : bool
         Damage only while true.
+    frames_written : int
+        Frames that were handed over to be sent, before any damage.
     """
 
     def __init__(self, inner, rates, *, seed):
@@ -123,10 +135,11 @@ class FaultyTransport(Transport):
         self.rates = rates
         self.url = inner.url
         self.enabled = True
+        self.frames_written = 0
         self.injected = {field.name: 0 for field in fields(FaultRates)}
         self.injected["cut"] = 0
-        self._out = _Damage(rates, random.Random(seed), self.injected)
-        self._in = _Damage(rates, random.Random(seed ^ 0x5EED), self.injected)
+        self._out = damage(rates, seed=seed, injected=self.injected)
+        self._in = damage(rates, seed=seed ^ 0x5EED, injected=self.injected)
         self._cut = False
 
     async def open(self):
@@ -161,6 +174,8 @@ class FaultyTransport(Transport):
     async def write(self, data):
         if self._cut:
             raise self._error()
+        # Every frame ends with a zero; a zero that follows another ends nothing.
+        self.frames_written += data.count(0) - data.count(b"\0\0") - (data[:1] == b"\0")
         if self.enabled:
             data = self._out(data)
         if data:

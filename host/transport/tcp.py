@@ -55,11 +55,14 @@ class TCPTransport(Transport):
         try:
             data = await self._reader.read(limit)
         except OSError as error:
-            raise DisconnectedError(f"{self.url} broke off: {error.strerror or error}") from error
+            raise self._gone(f" ({error.strerror or error})") from error
         if not data:
-            raise DisconnectedError(f"{self.url} was closed by the other side. Is the node still "
-                                    f"being served?")
+            raise self._gone()
         return data
+
+    def _gone(self, detail=""):
+        return DisconnectedError(f"{self.url} was closed by the other side{detail}. Is the node "
+                                 f"still being served?")
 
     async def write(self, data):
         if self._writer is None:
@@ -68,7 +71,7 @@ class TCPTransport(Transport):
             self._writer.write(data)
             await self._writer.drain()
         except OSError as error:
-            raise DisconnectedError(f"{self.url} broke off: {error.strerror or error}") from error
+            raise self._gone(f" ({error.strerror or error})") from error
 
     def hint(self):
         return "check that the program that serves the node is alive and serves no one else"
