@@ -2,7 +2,7 @@
 
 import abc
 import importlib.metadata
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 __all__ = ["Transport", "TransportError", "PortNotFoundError", "PortBusyError",
            "PortPermissionError", "DisconnectedError", "TransportUnavailableError",
@@ -162,7 +162,12 @@ def _from_url(url):
         raise ValueError(f"A node is named by a port such as /dev/ttyUSB0 or by a URL beginning "
                          f"with one of {known_schemes()} not {url!r}")
     rest, _, query = rest.partition("?")
-    options = dict(parse_qsl(query))
+    options = {}
+    for item in filter(None, query.split("&")):
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(f"What follows ? in {url!r} must be name=value, not {item!r}")
+        options[unquote(name)] = unquote(value)
     if scheme == "serial":
         from quantacore.host.transport.serial import DEFAULT_BAUD, SerialTransport
         transport = SerialTransport(rest, baud=_number(options, "baud", DEFAULT_BAUD, url))

@@ -283,10 +283,23 @@ def test_urls(url, kind, text):
     ("serial:/dev/x?baud=fast", "baud in .* must be a whole number, not 'fast'"),
     ("serial:/dev/x?bits=7", "bits .* is not an option of serial:"),
     ("tcp:localhost:99999", "1 to 65535"),
+    ("serial:/dev/x?baud", "must be name=value, not 'baud'"),
 ])
 def test_bad_urls(url, text):
     with pytest.raises(ValueError, match=text):
         base.open_transport(url)
+
+
+def test_options_reach_a_plugged_in_transport_as_written(monkeypatch):
+    class Entry:
+        name = value = "virtual"
+
+        def load(self):
+            return lambda **options: options
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [Entry()])
+    assert base._from_url("virtual:?source=poisson:1e+6,ch0;poisson:1e5&seed=3&file=a%20b") == {
+        "source": "poisson:1e+6,ch0;poisson:1e5", "seed": "3", "file": "a b"}
 
 
 def test_unknown_scheme_names_the_known_ones():
