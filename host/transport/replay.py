@@ -2,7 +2,8 @@
 
 The recording (:mod:`quantacore.host.transport.record`) is taken apart into requests, answers and
 records. What depends on chance or time is not compared: session and request numbers, retries,
-keep-alives, the host's credits. What is compared is the sequence of register requests.
+keep-alives, the host's credits. What is compared is the sequence of register requests; coroutines
+that ran side by side make it depend on time, so record programs that ask one thing after another.
 """
 
 import asyncio
@@ -116,13 +117,15 @@ class ReplayTransport(Transport):
         self._release()
 
     def _load(self):
-        asked, self._steps, self._records = {}, [], []
+        # Requests in the order in which they were first made: on a bad line, answers may have
+        # come in another.
+        asked, answers, self._records = {}, {}, []
         self._sync, self._ping, self._first = None, bytes(8), 0
         last = None
         for direction, frame in _frames(load_recording(self.path)):
             _version, channel, session, seq, op, _count, argument = FRAME_HEADER.unpack_from(frame)
             if direction == ">":
-                asked[session, seq] = (op, argument, _body(frame))
+                asked.setdefault((session, seq), (op, argument, _body(frame)))
             elif op == Op.STREAM.value | _ANSWER and channel == _TAGS:
                 index = int.from_bytes(frame[HEADER_BYTES:HEADER_BYTES + 4], "little")
                 data = frame[HEADER_BYTES + 4:-4]
@@ -130,20 +133,21 @@ class ReplayTransport(Transport):
                     self._first = last = index
                 known = last - index & _M32  # records that came before, in a frame sent twice
                 if known < len(data) >> 3:
-                    self._records.append((len(self._steps), data[8 * known:]))
+                    self._records.append((len(answers), data[8 * known:]))
                     last = last + (len(data) >> 3) - known & _M32
             elif argument & 0xFF not in _NOT_CARRIED_OUT and (session, seq) in asked:
-                request = asked.pop((session, seq))  # a repeated answer finds nothing
-                kind = request[0]
+                kind = asked[session, seq][0]
                 if kind == Op.SYNC.value:
                     self._sync = (argument, _body(frame))
                 elif kind == Op.PING.value:
                     self._ping = _body(frame)
                 elif kind != Op.CREDIT.value:
-                    self._steps.append((request, (argument, _body(frame))))
+                    answers.setdefault((session, seq), (argument, _body(frame)))
         if self._sync is None:
             raise TransportError(f"{self.path} has no opening of a session in it; record from the "
                                  f"start of the connection")
+        self._steps = [(request, answers[key]) for key, request in asked.items()
+                       if key in answers]
         self._data = bytearray()
 
     def _release(self):

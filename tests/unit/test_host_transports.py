@@ -216,6 +216,26 @@ def test_replay_of_another_program_says_where(tmp_path):
         replay(path, longer)
 
 
+def test_recording_of_a_bad_line_plays_back_on_a_good_one(tmp_path):
+    path = tmp_path / "link.jsonl"
+
+    async def program(node):
+        values = []
+        for i in range(100):
+            await node.regs.tagger.dead_time[i % 8].write(i)
+            values += await asyncio.gather(*(r.read() for r in node.regs.tagger.dead_time))
+        return values
+
+    async def main():
+        line = FaultyTransport(GoldenTransport(), FaultRates(flip=2e-3, drop=1e-3), seed=1)
+        async with await Node.connect(line, record=path) as node:
+            result = await program(node)
+            assert node.link.host_statistics()["retries"] > 20
+            return result
+
+    assert run_in_simulated_time(main()) == replay(path, program)
+
+
 def test_recorded_stream_plays_back(tmp_path):
     path = tmp_path / "link.jsonl"
 
