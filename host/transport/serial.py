@@ -1,7 +1,7 @@
 """A node at a serial port: USB adapters, boards, and pseudo-terminals.
 
-On POSIX systems the port's file descriptor is watched by the event loop. Elsewhere two threads
-of the transport do the waiting.
+On POSIX systems the port's file descriptor is watched by the event loop. Elsewhere a thread of
+the transport waits for bytes.
 """
 
 import asyncio
@@ -60,9 +60,11 @@ class SerialTransport(Transport):
         Path or name of the port.
     baud : int
         Bits per second, the node's own rate; without meaning for a pseudo-terminal.
+    threads : bool
+        Wait for bytes in a thread, for systems whose event loop can't watch a port.
     """
 
-    def __init__(self, port, *, baud=DEFAULT_BAUD):
+    def __init__(self, port, *, baud=DEFAULT_BAUD, threads=os.name != "posix"):
         if not port:
             raise ValueError("A serial node is named serial:PORT, such as serial:/dev/ttyUSB0")
         if not 1 <= baud <= _MAX_BAUD:
@@ -70,9 +72,11 @@ class SerialTransport(Transport):
         self.port = port
         self.baud = baud
         self.url = f"serial:{port}?baud={baud}"
+        self._posix = not threads
         self._serial = None
         self._loop = None
         self._waiter = None
+        self._thread = None
 
     # Opening, and what can be wrong with it.
 
@@ -87,12 +91,12 @@ class SerialTransport(Transport):
         self._loop = asyncio.get_running_loop()
         self._error = None
         self._received = bytearray()
-        self._posix = os.name == "posix"
         if self._posix:
             os.set_blocking(self._serial.fileno(), False)
         else:
             self._serial.timeout = 0.1
-            threading.Thread(target=self._pump, args=(self._serial,), daemon=True).start()
+            self._thread = threading.Thread(target=self._pump, args=(self._serial,), daemon=True)
+            self._thread.start()
 
     def _explain(self, error):
         number = getattr(error, "errno", None)
@@ -131,6 +135,8 @@ class SerialTransport(Transport):
         if self._posix:
             self._loop.remove_reader(port.fileno())
             self._loop.remove_writer(port.fileno())
+        else:
+            await asyncio.to_thread(self._thread.join)
         try:
             port.close()
         except OSError:

@@ -53,10 +53,11 @@ class Pty:
             self.master = None
 
 
-def test_pseudo_terminal_carries_a_node():
+@pytest.mark.parametrize("threads", [False, True])
+def test_pseudo_terminal_carries_a_node(threads):
     async def main():
         pty = Pty()
-        async with await Node.connect(pty.path) as node:
+        async with await Node.connect(SerialTransport(pty.path, threads=threads)) as node:
             assert node.identity.channels == 8
             await node.regs.identity.scratch.write(0x00FF11)  # zeros, XOFF and friends
             assert await node.regs.identity.scratch.read() == 0x00FF11
@@ -65,10 +66,12 @@ def test_pseudo_terminal_carries_a_node():
     asyncio.run(main())
 
 
-def test_unplugged_in_mid_stream():
+@pytest.mark.parametrize("threads", [False, True])
+def test_unplugged_in_mid_stream(threads):
     async def main():
         pty = Pty()
-        async with LinkClient(SerialTransport(pty.path)) as link, link.records() as stream:
+        transport = SerialTransport(pty.path, threads=threads)
+        async with LinkClient(transport) as link, link.records() as stream:
             pty.push_records([1, 2, 3])
             assert list(await stream.read()) == [1, 2, 3]
             pty.unplug()
