@@ -56,9 +56,7 @@ class Op(enum.Enum, shape=7):
     #: Payload: tick low, tick high, value. Register a is written at that tick.
     WRITE_AT = 7
     #: Stream a: payload acknowledged record index, limit index, flags (bit 0: send again from the
-    #: acknowledged index; bit 1: leave acknowledged index and limit as they are, for a host that
-    #: opens a session and does not know them). Answer: next index to send, next index to be
-    #: written.
+    #: acknowledged index). Answer: next index to send, next index to be written.
     CREDIT = 8
     #: Keep the session alive. Answer: tick low, tick high.
     PING = 9

@@ -57,7 +57,8 @@ _MESSAGES = {
     "BAD_LENGTH": "the payload has a wrong length",
     "LATE": "the tick is past, or too near: it arrived at tick {tick}; ask for a later one",
     "QUEUE_FULL": "the queue of timed writes is full; wait for some to be done",
-    "UNORDERED": "a timed write that is later is queued already; send them in order of time",
+    "UNORDERED": "a timed write that is later, or too near, is queued already; send them in "
+                 "order of time and apart",
     "OUT_OF_RANGE": "an index is outside the node's buffer",
 }
 #: No frame is as long as this without a zero byte.

@@ -26,14 +26,16 @@ from quantacore.gateware.layouts.link import LINK
 from quantacore.gateware.layouts.node import NODE_MAP
 from quantacore.gateware.layouts.registers import Access, Memory
 
-__all__ = ["TIMED_WRITE_MARGIN", "TIMED_WRITE_DEPTH", "CREDIT_REWIND", "CREDIT_KEEP",
-           "GoldenEndpoint", "cobs_encode", "cobs_decode", "frame_bytes", "request_frame",
-           "parse_frame"]
+__all__ = ["TIMED_WRITE_MARGIN", "TIMED_WRITE_DEPTH", "TIMED_WRITE_GAP", "CREDIT_REWIND",
+           "CREDIT_KEEP", "GoldenEndpoint", "cobs_encode", "cobs_decode", "frame_bytes",
+           "request_frame", "parse_frame"]
 
 #: A timed write must be this many ticks ahead of its arrival.
 TIMED_WRITE_MARGIN = 16
 #: Timed writes that can wait.
 TIMED_WRITE_DEPTH = 16
+#: Ticks between two timed writes: one must be over on the register bus before the next.
+TIMED_WRITE_GAP = 8
 #: CREDIT flag: the next record to send is the acknowledged one.
 CREDIT_REWIND = 1
 #: CREDIT flag: leave the acknowledged index and the limit as they are (a host that opens a
@@ -155,7 +157,8 @@ class GoldenEndpoint:
       (first NAK); ``frames_received`` is their sum. A register read sees the counts before its
       own request is added to those three.
     - The refusals of WRITE_AT are tried in the order LATE, QUEUE_FULL, UNORDERED. Its address is
-      not tried before its tick; a write that is then refused is done without effect.
+      not tried before its tick; a write that is then refused is done without effect (and raises
+      ``timed_refused`` where the map has that flag).
     - CREDIT for a channel without a stream is refused with BAD_CHANNEL. The flag
       :data:`CREDIT_KEEP` leaves acknowledged index and limit as they are.
     - Opening a session leaves the record indexes alone and sets the limit to the next index to
@@ -166,18 +169,20 @@ class GoldenEndpoint:
     register_map : RegisterMap
     buffer_depth : int
         Records in the ring.
-    timed_write_depth, timed_write_margin : int
-        See :data:`TIMED_WRITE_DEPTH`, :data:`TIMED_WRITE_MARGIN`.
+    timed_write_depth, timed_write_margin, timed_write_gap : int
+        See :data:`TIMED_WRITE_DEPTH`, :data:`TIMED_WRITE_MARGIN`, :data:`TIMED_WRITE_GAP`.
     """
 
     def __init__(self, register_map=NODE_MAP, buffer_depth=2048, *,
-                 timed_write_depth=TIMED_WRITE_DEPTH, timed_write_margin=TIMED_WRITE_MARGIN):
+                 timed_write_depth=TIMED_WRITE_DEPTH, timed_write_margin=TIMED_WRITE_MARGIN,
+                 timed_write_gap=TIMED_WRITE_GAP):
         if buffer_depth < 1:
             raise ValueError(f"Buffer depth must be at least 1, not {buffer_depth!r}")
         self.register_map = register_map
         self.buffer_depth = buffer_depth
         self.timed_write_depth = timed_write_depth
         self.timed_write_margin = timed_write_margin
+        self.timed_write_gap = timed_write_gap
         self.map_crc = map_crc(register_map)
         self._words = {}
         self._placed = {placed.name: placed for placed in register_map.placed()}
@@ -277,8 +282,10 @@ class GoldenEndpoint:
             tick, address, word = self._queue.pop(0)
             self._expire(tick)
             self._tick = tick
-            self._write_word(address, word)
+            refused = self._write_word(address, word) is not Status.ACK
             self._count("timed_writes_done")
+            if refused and "timed_refused" in self._flag_names:
+                self._raise_flag("timed_refused", tick)
         self._expire(value)
         self._tick = value
 
@@ -533,7 +540,7 @@ class GoldenEndpoint:
             return Status.LATE, [self._tick & _M32, self._tick >> 32], 0
         if len(self._queue) >= self.timed_write_depth:
             return Status.QUEUE_FULL, (), 0
-        if self._queue and tick < self._queue[-1][0]:
+        if self._queue and tick < self._queue[-1][0] + self.timed_write_gap:
             return Status.UNORDERED, (), 0
         self._queue.append((tick, address, payload[2]))
         return Status.ACK, (), 0

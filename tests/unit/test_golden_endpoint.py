@@ -193,9 +193,9 @@ def test_timed_writes(host, node):
     node.tick = 1000
     assert at(1000 + node.timed_write_margin - 1, 1) is Status.LATE
     assert at(2000, 2) is Status.ACK
-    assert at(1999, 3) is Status.UNORDERED
+    assert at(2000 + node.timed_write_gap - 1, 3) is Status.UNORDERED
     for i in range(node.timed_write_depth - 1):
-        assert at(2001 + i, i) is Status.ACK
+        assert at(2008 + 8 * i, i) is Status.ACK
     assert at(9000, 4) is Status.QUEUE_FULL
     node.tick = 1999
     assert node.get("identity.scratch") == 0

@@ -164,10 +164,10 @@ def test_refusals_have_names_and_reasons(action, error, text):
 def test_timed_writes_out_of_order_and_too_many():
     async def scenario(link, node):
         await link.write_at(5000, SCRATCH, 1)
-        with pytest.raises(errors.UnorderedError, match="in order of time"):
+        with pytest.raises(errors.UnorderedError, match="in order of time and apart"):
             await link.write_at(4999, SCRATCH, 1)
         for i in range(node.timed_write_depth - 1):
-            await link.write_at(5000 + i, SCRATCH, 1)
+            await link.write_at(5008 + 8 * i, SCRATCH, 1)
         with pytest.raises(errors.QueueFullError, match="wait for some"):
             await link.write_at(9000, SCRATCH, 1)
 
