@@ -162,7 +162,7 @@ class LinkClient(Driver):
         self._failure = LinkError("The link is not open; use `await client.open()`")
         self._reader = self._loop = self._timer = self._send_task = None
         self._streams = {}
-        self._sending = False
+        self._sending = self._kicked = False
         self._forget()
 
     def _forget(self):
@@ -304,16 +304,17 @@ class LinkClient(Driver):
         """One request: ``(answer's argument, answer's payload)``."""
         if self._failure is not None:
             raise self._failure
+        if not 0 <= argument <= _M16:
+            raise ValueError(f"Address must be 0 to {_M16}, not {argument!r}")
+        if len(payload) > 4 * MAX_PAYLOAD_WORDS or len(payload) & 3:
+            raise ValueError(f"A request carries up to {MAX_PAYLOAD_WORDS} whole words, not "
+                             f"{len(payload)} bytes")
         done = self._loop.create_future()
         self._queue.append(_Request(op, argument, payload, done))
-        if not self._sending and len(self._outstanding) < WINDOW:
-            try:
-                await self._flush()
-            except BaseException:
-                if done.done() and not done.cancelled():
-                    done.exception()  # it has been seen: it is the one that is raised here
-                done.cancel()
-                raise
+        if not self._kicked and len(self._outstanding) < WINDOW:
+            # Once around the loop first: coroutines that wake together send together.
+            self._kicked = True
+            self._loop.call_soon(self._kick)
         return await done
 
     async def request(self, op, argument=0, payload=b""):
@@ -481,6 +482,7 @@ class LinkClient(Driver):
 
     def _kick(self):
         """Send from where nothing can be awaited."""
+        self._kicked = False
         if not self._sending and (self._again or self._queue):
             self._send_task = self._loop.create_task(self._flush_quietly())
 
@@ -489,6 +491,9 @@ class LinkClient(Driver):
             await self._flush()
         except TransportError:
             pass  # told to everyone who waits
+        except Exception as error:  # a bug must not look like a silent node
+            self._fail(error)
+            _log.exception("sending on the link failed")
 
     # Time.
 

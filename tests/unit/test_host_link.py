@@ -174,6 +174,17 @@ def test_timed_writes_out_of_order_and_too_many():
     on_link(scenario)
 
 
+def test_requests_that_fit_no_frame_are_refused_here():
+    async def scenario(link, node):
+        with pytest.raises(ValueError, match="Address must be 0 to 65535, not 65536"):
+            await link.read_word(1 << 16)
+        with pytest.raises(ValueError, match="up to 60 whole words, not 244 bytes"):
+            await link.write_fixed(SCRATCH, [0] * 61)
+        await link.ping()
+
+    on_link(scenario)
+
+
 def test_every_refusal_has_an_exception():
     session = {Status.ACK, Status.NO_SESSION, Status.BUSY, Status.OUT_OF_ORDER}
     assert set(errors.REFUSALS) == {s.value for s in set(Status) - session}
