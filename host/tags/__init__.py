@@ -1,1 +1,5 @@
-"""Tag streams, tag files, correlations."""
+"""Time tags on the host: files, records, correlations.
+
+``files`` reads and writes recordings, ``decode`` turns a node's 64-bit records into columns,
+``correlate`` counts coincidences and start-stop intervals, all in exact integers.
+"""
