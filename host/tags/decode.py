@@ -9,8 +9,16 @@ from math import gcd
 
 import numpy as np
 
-from quantacore.gateware.layouts.tags import (COARSE_BITS, FINE_BITS, FINE_PER_TICK, EpochRecord,
-                                              LossCause, LostRecord, TagKind, TagRecord)
+from quantacore.gateware.layouts.tags import (
+    COARSE_BITS,
+    FINE_BITS,
+    FINE_PER_TICK,
+    EpochRecord,
+    LossCause,
+    LostRecord,
+    TagKind,
+    TagRecord,
+)
 
 __all__ = ["TagStreamError", "DecodeState", "Columns", "Overflow", "Loss", "decode",
            "ticks_to_ps", "ps_to_fine"]
@@ -34,6 +42,7 @@ if (_field(TagRecord, "fine")[0], _field(TagRecord, "coarse")[0]) != (0, FINE_BI
 _TIME_BITS = FINE_BITS + COARSE_BITS
 _TIME_MASK = np.uint64((1 << _TIME_BITS) - 1)
 _MAX_EPOCH = (1 << 63 - _TIME_BITS) - 1
+_CAUSES = {cause.value: cause.name for cause in LossCause}
 _KIND_NAMES = {kind.value: kind.name for kind in TagKind}
 # Small enough that a chunk and its columns stay in the second-level cache.
 _CHUNK = 1 << 15
@@ -181,7 +190,11 @@ def decode(records, state=None):
             overflows.append(Overflow(begin=open_overflow, end=_time(record, epoch)))
             open_overflow = None
         elif kind == TagKind.LOST.value:
-            losses.append(Loss(cause=LossCause(_bits(record, _CAUSE)),
+            cause = _bits(record, _CAUSE)
+            if cause not in _CAUSES:
+                raise TagStreamError(f"Record {place} tells of a loss for cause {cause}, which is "
+                                     f"none of {_CAUSES}: the stream is of a newer gateware")
+            losses.append(Loss(cause=LossCause(cause),
                                count=_bits(record, _COUNT), after_tags=state.tags + filled))
         else:
             raise TagStreamError(f"Record {place} ({record:#018x}) is of kind {kind}, which is "
@@ -240,18 +253,23 @@ def ticks_to_ps(times, numerator, denominator):
         int64. A time of whole picoseconds that :func:`ps_to_fine` made comes back unchanged as
         long as a fine unit is shorter than a picosecond (clocks above 122.07 MHz).
     """
+    _check_tick(numerator, denominator)
     return _ratio(times, numerator, denominator * FINE_PER_TICK)
 
 
 def ps_to_fine(times_ps, numerator, denominator):
     """Whole picoseconds to the nearest fine unit, exactly; see :func:`ticks_to_ps`."""
+    _check_tick(numerator, denominator)
     return _ratio(times_ps, denominator * FINE_PER_TICK, numerator)
+
+
+def _check_tick(numerator, denominator):
+    if numerator <= 0 or denominator <= 0:
+        raise ValueError(f"A tick must be a positive ratio, not {numerator} / {denominator}")
 
 
 def _ratio(values, up, down):
     """``round(values * up / down)`` with halves up, without leaving 64 bits."""
-    if up <= 0 or down <= 0:
-        raise ValueError(f"A tick must be a positive ratio, not {up} / {down}")
     divisor = gcd(up, down)
     up, down = up // divisor, down // divisor
     if 2 * up * down + down >= 1 << 63:

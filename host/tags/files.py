@@ -152,15 +152,15 @@ def read_tags(path):
 
 
 def _decompress(stored, path, warnings):
-    for magic, name, make in (
+    kinds = [
         (b"\xfd7zXZ\x00", "xz", lzma.LZMADecompressor),
         (b"\x1f\x8b", "gzip", lambda: zlib.decompressobj(wbits=31)),
         (b"BZh", "bzip2", bz2.BZ2Decompressor),
-    ):
-        if stored.startswith(magic):
-            break
-    else:
+    ]
+    kind = next((kind for kind in kinds if stored.startswith(kind[0])), None)
+    if kind is None:
         return stored
+    magic, name, make = kind
     parts = []
     # A compressed file may be several streams one after the other (`cat a.xz b.xz`).
     while stored.startswith(magic):
@@ -311,42 +311,54 @@ def _read_ptu(content, path, warnings):
     }
     if not count:
         raise TagFileError(f"{path} ends after its header, there are no records")
-    decoded = ptu.decode_records(records)
-    photon = decoded["channel"] >= 0
-    channels = decoded["channel"].astype(np.uint8)
-    marker = (decoded["marker"] != 0) & ~photon
+    if kind.name in ("HydraHarp2T2", "TimeHarp260NT2", "TimeHarp260PT2", "GenericT2"):
+        time, channels, photon, marker, sync = _decode_t2(records)
+    else:
+        decoded = ptu.decode_records(records)
+        time, channels = decoded["time"], decoded["channel"].astype(np.uint8)
+        photon = decoded["channel"] >= 0
+        marker = (decoded["marker"] != 0) & ~photon
+        # ptufile calls both the sync input and input 0 of the first HydraHarp "channel 0".
+        sync = (records >> 25 == 0x40) & (kind.name == "HydraHarpT2")
     meta["markers"] = int(np.count_nonzero(marker))
-    meta["overflows"] = int(len(decoded) - np.count_nonzero(photon) - meta["markers"])
+    meta["overflows"] = int(count - np.count_nonzero(photon) - meta["markers"])
     if ptu.is_t3:
         # Sync pulses of a T3 recording are counted, not timed: a tag is so many sync periods
         # after the start plus its delay. Float64 is exact far below 1 ps for hours.
         delay_ps = float(tags["MeasDesc_Resolution"]) * 1e12
-        times = np.rint(decoded["time"].astype(np.float64) * resolution_ps
+        times = np.rint(time.astype(np.float64) * resolution_ps
                         + decoded["dtime"] * delay_ps).astype(np.int64)
         meta["sync_period_ps"] = resolution_ps
         warnings.append(f"T3 recording: times are sync number x {resolution_ps:.6g} ps (the sync "
                         f"rate of the header) + delay; jitter and drift of the laser between "
                         f"pulses are not in it")
     else:
-        if np.any(photon & _is_sync(records, kind.name)):
-            # ptufile calls both the sync input and input 0 "channel 0". The sync input gets
-            # the number after the last input.
-            sync = photon & _is_sync(records, kind.name)
-            number = max(int(tags.get("HW_InpChannels", 0)),
-                         int(channels[photon & ~sync].max(initial=0)) + 1)
-            channels[sync] = number
-            meta["sync_channel"] = number
-            warnings.append(f"Tags of the sync input are channel {number}; inputs count from 0")
-        times = _scale(decoded["time"], resolution_ps)
+        times = _scale(time, resolution_ps)
+    if sync.any():
+        number = max(int(tags.get("HW_InpChannels", 0)),
+                     int(channels[photon & ~sync].max(initial=0)) + 1)
+        channels[sync] = number
+        meta["sync_channel"] = number
+        warnings.append(f"Tags of the sync input are channel {number}; inputs count from 0")
     return TagFile(times_ps=times[photon], channels=channels[photon], duration_ps=0, format="ptu",
                    start_ps=0, meta=meta)
 
 
-def _is_sync(records, name):
-    """Which T2 records of the HydraHarp family are sync events: special bit set, channel 0."""
-    if name.startswith("PicoHarp"):  # sync is its channel 0, inputs follow
-        return np.zeros(len(records), dtype=bool)
-    return records >> 25 == 0x40
+def _decode_t2(records):
+    """T2 records of the HydraHarp family, version 2: 25 bits of time, 6 of channel, 1 special.
+
+    ptufile has a decoder for these, but it multiplies the count of an overflow record in 32 bits
+    (seen in 2026.2.6): a pause of more than 4.3 ms, as in any dim recording, shifts all that
+    follows. It also gives the sync input and input 0 the same number.
+    """
+    channels = (records >> 25 & 0x3F).astype(np.uint8)
+    special = records >> 31 != 0
+    overflow = special & (channels == 0x3F)
+    sync = special & (channels == 0)
+    time = (records & (1 << 25) - 1).astype(np.int64)
+    # An overflow record without a count is a single one.
+    wraps = np.cumsum(np.where(overflow, np.maximum(time, 1), 0))
+    return time + (wraps << 25), channels, ~special | sync, special & ~overflow & ~sync, sync
 
 
 def _scale(units, resolution_ps):
