@@ -4,7 +4,6 @@ Everything heavy is imported by the command that needs it, so that ``--help`` is
 without the simulator still drives a board.
 """
 
-import os
 import sys
 
 import click
@@ -141,7 +140,7 @@ class _Quantity(click.ParamType):
 
 # info ----------------------------------------------------------------------------------------
 
-@quantacore.command(epilog=_examples("quantacore info", "quantacore info --port /dev/ttyUSB0",
+@quantacore.command(short_help="Ask a node who it is and how it is.", epilog=_examples("quantacore info", "quantacore info --port /dev/ttyUSB0",
                                      "quantacore info --port tcp:lab-pc:7000 --json"))
 @_port()
 @_takeover
@@ -195,7 +194,6 @@ def info(port, takeover, as_json):
 @click.pass_context
 def node(ctx):
     """Serve a virtual node (see ``quantacore node --help``, which the simulator answers)."""
-    import tempfile
     from importlib.metadata import entry_points
 
     found = list(entry_points(group="quantacore.virtual_node", name="command"))
@@ -206,31 +204,12 @@ def node(ctx):
         command = found[0].load()
     except ImportError as error:
         raise click.ClickException(f"{missing} ({error})") from None
-    with tempfile.TemporaryDirectory(prefix="quantacore-") as folder:
-        arguments = [_replay_of(argument, folder) for argument in ctx.args]
-        return command.main(args=arguments, prog_name="quantacore node", standalone_mode=False)
-
-
-def _replay_of(argument, folder):
-    """The simulator replays .npz; give it one for a recording of any other kind."""
-    option, at, path = argument.partition("replay:")
-    if not at or option not in ("", "--source=") or path.endswith(".npz") or not path:
-        return argument
-    from pathlib import Path
-
-    from quantacore.host.tags.files import read_tags, write_tags
-
-    tags = read_tags(path)
-    for line in tags.warnings:
-        click.echo(f"{path}: {line}", err=True)
-    target = Path(folder) / f"{len(os.listdir(folder))}.npz"
-    write_tags(target, tags.times_ps - tags.start_ps, tags.channels, duration_ps=tags.duration_ps)
-    return f"{option}replay:{target}"
+    return command.main(args=ctx.args, prog_name="quantacore node", standalone_mode=False)
 
 
 # tags ----------------------------------------------------------------------------------------
 
-@quantacore.command(epilog=_examples(
+@quantacore.command(short_help="Stream time tags and save them.", epilog=_examples(
     "quantacore tags --seconds 10m",
     "quantacore tags --port /dev/ttyUSB0 -c 0 -c 1 --out run.ptu",
     "quantacore tags --count 1000000 --edges both --out run.qct",
@@ -381,7 +360,7 @@ def _progress():
 
 # histogram -----------------------------------------------------------------------------------
 
-@quantacore.command(epilog=_examples(
+@quantacore.command(short_help="Count intervals in the gateware.", epilog=_examples(
     "quantacore histogram --seconds 50m --out g2.svg",
     "quantacore histogram --start 0 --stop 3 --bin 62.5p --out delays.csv",
     "quantacore histogram --port /dev/ttyUSB0 --mode start_stop --seconds 10"))
@@ -487,7 +466,7 @@ def _print_checks(console, checks):
     console.print(table)
 
 
-@quantacore.command(epilog=_examples(
+@quantacore.command(short_help="Play a recording through a node and compare.", epilog=_examples(
     "quantacore replay run.ptu",
     "quantacore replay --part 50m --report run.html run.timeres.xz",
     "quantacore replay --port /dev/pts/3 run.ptu      # the node must see that recording"))
@@ -541,7 +520,7 @@ def replay(file, port, takeover, part, report):
         raise click.exceptions.Exit(DIFFERENCE)
 
 
-@quantacore.command(epilog=_examples(
+@quantacore.command(short_help="Photons through real gateware, with a report.", epilog=_examples(
     "quantacore demo",
     "quantacore demo --full --out report.html",
     "quantacore demo --file run.qutag --part 0.1"))

@@ -622,7 +622,7 @@ def emitter_recording(path, *, duration_ps, seed):
 
 
 @contextlib.contextmanager
-def virtual_node(arguments, *, wait_s=900.0, on_line=None):
+def virtual_node(arguments, *, wait_s=900.0):
     """Run ``quantacore node`` as another process; yield ``(url, process)``; end it afterwards.
 
     Parameters
@@ -631,8 +631,6 @@ def virtual_node(arguments, *, wait_s=900.0, on_line=None):
         Options of ``quantacore node``.
     wait_s : float
         How long it may take until the node serves (it may have to be built).
-    on_line : callable, optional
-        Called with each line the node prints before it serves.
 
     Raises
     ------
@@ -640,47 +638,43 @@ def virtual_node(arguments, *, wait_s=900.0, on_line=None):
         If it ends before it serves; the message has what it printed.
     """
     command = [sys.executable, "-m", "quantacore.host.cli", "node", *arguments]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, env=environment, start_new_session=True)
-    printed = []
-    try:
-        yield _serving_url(process, printed, wait_s, on_line), process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        process.stdout.close()
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+    # A file, not a pipe: nobody reads on once the node serves.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as printed:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed,
+                                   stderr=subprocess.STDOUT, env=environment,
+                                   start_new_session=True)
+        try:
+            yield _serving_url(process, printed, wait_s), process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
 
-_URL = re.compile(r"(/dev/(?:pts/\d+|tty\w+)|tcp:[\w.\[\]:]+:\d+)")
+_URL = re.compile(r"^(/dev/\S+|tcp:\S+:\d+)$", re.MULTILINE)
 
 
-def _serving_url(process, printed, wait_s, on_line):
+def _serving_url(process, printed, wait_s):
+    """The node prints the URL it serves on a line of its own."""
     deadline = time.monotonic() + wait_s
-    os.set_blocking(process.stdout.fileno(), False)
-    text = ""
     while True:
-        part = process.stdout.read() or ""
-        text += part
-        *lines, text = text.split("\n")
-        for line in lines:
-            printed.append(line)
-            if on_line:
-                on_line(line)
-            found = _URL.search(line)
-            if found:
-                return found.group(1)
-        if process.poll() is not None and not part:
-            tail = "\n".join([*printed, text][-15:]).strip()
+        ended = process.poll() is not None
+        printed.seek(0)
+        text = printed.read()
+        found = _URL.search(text)
+        if found and not ended:
+            return found.group(1)
+        if ended:
             raise DemoError(f"The virtual node ended before it served (exit code "
-                            f"{process.returncode}). It said:\n{tail}")
+                            f"{process.returncode}). It said:\n{text[-2000:].strip()}")
         if time.monotonic() > deadline:
-            raise DemoError(f"The virtual node did not serve within {wait_s:.0f} s")
+            raise DemoError(f"The virtual node did not serve within {wait_s:.0f} s. It said:\n"
+                            f"{text[-2000:].strip()}")
         time.sleep(0.02)
 
 
@@ -729,7 +723,7 @@ def run_demo(path=None, *, output, duration_ps=DEFAULT_PART_PS, budget_s=None, s
         arguments = ["--pty", "--source", f"replay:{replay}", "--seed", str(seed),
                      *node_options]
         say("Building and starting the virtual node (the first time takes a few minutes)")
-        with virtual_node(arguments, on_line=say) as (url, _process):
+        with virtual_node(arguments) as (url, _process):
             say(f"Driving the node at {url}")
 
             async def drive():

@@ -32,7 +32,8 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["TagFileError", "TagFile", "read_tags", "write_tags", "QCT_MAGIC"]
+__all__ = ["TagFileError", "TagFile", "read_tags", "read_columns", "write_tags", "qct_header",
+           "QCT_MAGIC"]
 
 #: First bytes of a file of QuantaCore records; the last one is the version.
 QCT_MAGIC = b"QCTAGS\x00\x01"
@@ -149,6 +150,19 @@ def read_tags(path):
     tags.meta["sha256"] = hashlib.sha256(stored).hexdigest()
     tags.meta["name"] = path.name
     return _finish(tags, path)
+
+
+def read_columns(path):
+    """Times in picoseconds from the start of a recording, and channels, as two arrays.
+
+    What the simulator replays a file with (entry point group ``quantacore.tag_readers``).
+
+    Raises
+    ------
+    TagFileError
+    """
+    tags = read_tags(path)
+    return tags.times_ps - tags.start_ps, tags.channels
 
 
 def _decompress(stored, path, warnings):
