@@ -140,8 +140,10 @@ class _Quantity(click.ParamType):
 
 # info ----------------------------------------------------------------------------------------
 
-@quantacore.command(short_help="Ask a node who it is and how it is.", epilog=_examples("quantacore info", "quantacore info --port /dev/ttyUSB0",
-                                     "quantacore info --port tcp:lab-pc:7000 --json"))
+@quantacore.command(short_help="Ask a node who it is and how it is.", epilog=_examples(
+    "quantacore info",
+    "quantacore info --port /dev/ttyUSB0",
+    "quantacore info --port tcp:lab-pc:7000 --json"))
 @_port()
 @_takeover
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -385,14 +387,14 @@ def histogram(port, takeover, start, stop, mode, bin_s, seconds, out):
     import warnings
     from pathlib import Path
 
-    from quantacore.host.driver.node import Node
-
     suffix = Path(out).suffix if out else None
     if suffix not in (None, ".svg", ".csv"):
         raise click.BadParameter(f"a histogram ends in .svg or .csv, not {suffix!r}",
                                  param_hint="--out")
 
     async def measure():
+        from quantacore.host.driver.node import Node
+
         async with await Node.connect(port, takeover=takeover) as node:
             await node.tagger.stop()
             await node.tagger.disable()
@@ -487,13 +489,14 @@ def replay(file, port, takeover, part, report):
     from pathlib import Path
 
     from quantacore.host.demo import compare, demo_report, play, prepare
-    from quantacore.host.driver.node import Node
     from quantacore.host.tags.files import read_tags, write_tags
 
     console = _console()
     duration_ps = None if part is None else round(part * 1e12)
 
     async def drive(url, recording):
+        from quantacore.host.driver.node import Node
+
         with _progress() as progress:
             task = progress.add_task("", total=len(recording.times_ps))
             async with await Node.connect(url, takeover=takeover) as node:

@@ -412,7 +412,7 @@ def compare(recording, played, *, start=0, stop=1):
         reference = all_pairs(one, two, FINE_BIN_PS, FINE_BINS)
         streamed = fine_streamed[side] if side else all_pairs(*ours[::-1], FINE_BIN_PS, FINE_BINS)
         checks.append(Check(
-            name=f"All-pairs coincidences, {FINE_BIN_PS} ps x {FINE_BINS:,} bins, {label}",
+            name=f"All-pairs coincidences, {FINE_BIN_PS} ps × {FINE_BINS} bins, {label}",
             passed=bool(np.array_equal(reference, streamed)), got=int(streamed.sum()),
             expected=int(reference.sum()),
             note="bin for bin" if np.array_equal(reference, streamed) else
@@ -560,7 +560,7 @@ def _figures(report, comparison, peaks, names):
     span = FINE_BIN_PS * FINE_BINS
     streamed = comparison.fine_streamed
     # Few counts: wider bins, so that points mean something.
-    factor = 4
+    factor = next((n for n in (1, 2, 4, 8) if _rebin(streamed, n).max(initial=0) >= 30), 16)
     bins = _rebin(streamed, factor)
     reference = _rebin(comparison.fine_reference, factor)
     fine_edges = (np.arange(len(bins) + 1) * FINE_BIN_PS * factor - span) / 1000
@@ -572,7 +572,8 @@ def _figures(report, comparison, peaks, names):
     zoom = Figure("g²(τ), streamed tags over the file, around the middle", x_label=axis,
                   y_label="g²", x_range=(centre - reach, centre + reach))
     zoom.steps(fine_edges, area.g2, "file", colour=0, fill=True)
-    zoom.points(points.tau / 1000, points.g2, "streamed tags", error=points.error, colour=2)
+    zoom.points(points.tau / 1000, points.g2, "streamed tags", colour=2,
+                error=np.where(points.counts > 0, points.error, 0))
     if peaks:
         whole.mark(centre, "suppressed peak")
         zoom.mark(centre, "suppressed peak")
@@ -704,8 +705,6 @@ def run_demo(path=None, *, output, duration_ps=DEFAULT_PART_PS, budget_s=None, s
     -------
     (Report, Comparison, Played)
     """
-    from quantacore.host.driver.node import Node
-
     say = status or (lambda text: None)
     with tempfile.TemporaryDirectory(prefix="quantacore-") as folder:
         folder = Path(folder)
@@ -727,6 +726,8 @@ def run_demo(path=None, *, output, duration_ps=DEFAULT_PART_PS, budget_s=None, s
             say(f"Driving the node at {url}")
 
             async def drive():
+                from quantacore.host.driver.node import Node
+
                 async with await Node.connect(url) as node:
                     if inputs > node.identity.channels:
                         raise DemoError(f"The node has {node.identity.channels} inputs, the "

@@ -29,11 +29,12 @@ section, .verdict { background: var(--card); border: 1px solid var(--line); bord
 .verdict { display: flex; gap: 14px; align-items: center; font-size: 17px; font-weight: 600;
   border-left: 6px solid var(--good); }
 .verdict.bad { border-left-color: var(--bad); }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px;
   margin-top: 18px; }
 .fact { background: var(--card); border: 1px solid var(--line); border-radius: 12px;
   padding: 12px 16px; }
-.fact b { display: block; font-size: 21px; font-variant-numeric: tabular-nums; }
+.fact b { display: block; font-size: 20px; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
 .fact span { color: var(--soft); font-size: 13px; }
 .caption { color: var(--soft); font-size: 13.5px; margin: 8px 0 0; }
 svg.qc-plot { display: block; width: 100%; height: auto; }
