@@ -488,7 +488,7 @@ def replay(file, port, takeover, part, report):
     import tempfile
     from pathlib import Path
 
-    from quantacore.host.demo import compare, demo_report, play, prepare
+    from quantacore.host.demo import compare, demo_report, play_recording, prepare
     from quantacore.host.tags.files import read_tags, write_tags
 
     console = _console()
@@ -500,8 +500,8 @@ def replay(file, port, takeover, part, report):
         with _progress() as progress:
             task = progress.add_task("", total=len(recording.times_ps))
             async with await Node.connect(url, takeover=takeover) as node:
-                return await play(
-                    node, inputs=max(2, len(recording.names)), expected=len(recording.times_ps),
+                return await play_recording(
+                    node, recording,
                     progress=lambda count, _: progress.update(task, completed=count,
                                                               description=f"{count} tags"))
 

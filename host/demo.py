@@ -34,7 +34,7 @@ from quantacore.host.tags.decode import Columns, DecodeState, decode, ps_to_fine
 from quantacore.host.tags.files import read_tags, write_tags
 
 __all__ = ["DemoError", "Recording", "Played", "Comparison", "find_recording", "prepare",
-           "merged_by_front_end", "play", "compare", "demo_report", "virtual_node", "run_demo"]
+           "merged_by_front_end", "play", "play_recording", "compare", "demo_report", "virtual_node", "run_demo"]
 
 #: The reference histogram: bins of the published counts of the HydraHarp run.
 FINE_BIN_PS, FINE_BINS = 16, 10_000
@@ -261,6 +261,36 @@ async def play(node, *, inputs, expected=None, start=0, stop=1, bin_fine=COARSE_
                   counters=counters, node_link=await node.link.statistics(),
                   host_link=node.link.host_statistics(), identity=node.identity,
                   ticks=last_tick - first_tick, wall_s=wall, stopped_early=stopped_early)
+
+
+async def play_recording(node, recording, **options):
+    """Let a node tag a recording that its inputs will see from the moment it runs.
+
+    Parameters
+    ----------
+    node : Node
+    recording : Recording
+    **options
+        For :func:`play`.
+
+    Returns
+    -------
+    Played
+
+    Raises
+    ------
+    DemoError
+        If the node has fewer inputs than the recording channels.
+    """
+    identity = node.identity
+    inputs = max(2, len(recording.names))
+    if inputs > identity.channels:
+        raise DemoError(f"The node has {identity.channels} inputs and the recording "
+                        f"{inputs} channels; give the node more, or take fewer channels")
+    tick = identity.tick_ps.numerator, identity.tick_ps.denominator
+    merged = merged_by_front_end(ps_to_fine(recording.times_ps, *tick), recording.channels,
+                                 identity.samples)
+    return await play(node, inputs=inputs, expected=int(np.count_nonzero(~merged)), **options)
 
 
 @dataclass(kw_only=True)
@@ -718,7 +748,6 @@ def run_demo(path=None, *, output, duration_ps=DEFAULT_PART_PS, budget_s=None, s
         recording = prepare(read_tags(path), duration_ps=duration_ps)
         replay = write_tags(folder / "replay.npz", recording.times_ps, recording.channels,
                             duration_ps=recording.duration_ps)
-        inputs = max(2, len(recording.names))
         arguments = ["--pty", "--source", f"replay:{replay}", "--seed", str(seed),
                      *node_options]
         say("Building and starting the virtual node (the first time takes a few minutes)")
@@ -728,18 +757,11 @@ def run_demo(path=None, *, output, duration_ps=DEFAULT_PART_PS, budget_s=None, s
             async def drive():
                 from quantacore.host.driver.node import Node
 
+                total = max(len(recording.times_ps), 1)
                 async with await Node.connect(url) as node:
-                    if inputs > node.identity.channels:
-                        raise DemoError(f"The node has {node.identity.channels} inputs, the "
-                                        f"recording {inputs} channels; give the node more")
-                    tick = node.identity.tick_ps.numerator, node.identity.tick_ps.denominator
-                    fine = ps_to_fine(recording.times_ps, *tick)
-                    merged = merged_by_front_end(fine, recording.channels, node.identity.samples)
-                    expected = len(fine) - int(np.count_nonzero(merged))
-                    return await play(
-                        node, inputs=inputs, expected=expected, budget_s=budget_s,
-                        progress=progress and (
-                            lambda tags, _: progress(tags / max(expected, 1), tags)))
+                    return await play_recording(
+                        node, recording, budget_s=budget_s,
+                        progress=progress and (lambda tags, _: progress(tags / total, tags)))
 
             played = asyncio.run(drive())
         say("Comparing")
