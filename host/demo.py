@@ -34,7 +34,8 @@ from quantacore.host.tags.decode import Columns, DecodeState, decode, ps_to_fine
 from quantacore.host.tags.files import read_tags, write_tags
 
 __all__ = ["DemoError", "Recording", "Played", "Comparison", "find_recording", "prepare",
-           "merged_by_front_end", "play", "play_recording", "compare", "demo_report", "virtual_node", "run_demo"]
+           "merged_by_front_end", "play", "play_recording", "compare", "demo_report",
+           "virtual_node", "run_demo"]
 
 #: The reference histogram: bins of the published counts of the HydraHarp run.
 FINE_BIN_PS, FINE_BINS = 16, 10_000
@@ -676,7 +677,17 @@ def virtual_node(arguments, *, wait_s=900.0):
                                    stderr=subprocess.STDOUT, env=environment,
                                    start_new_session=True)
         try:
-            yield _serving_url(process, printed, wait_s), process
+            url = _serving_url(process, printed, wait_s)
+            try:
+                yield url, process
+            except Exception as error:
+                # If the node itself has ended, what it said tells more than the broken link.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(1)
+                if process.returncode is None:
+                    raise
+                raise DemoError(f"The virtual node ended while it was driven (exit code "
+                                f"{process.returncode}). It said:\n{_tail(printed)}") from error
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
@@ -702,11 +713,16 @@ def _serving_url(process, printed, wait_s):
             return found.group(1)
         if ended:
             raise DemoError(f"The virtual node ended before it served (exit code "
-                            f"{process.returncode}). It said:\n{text[-2000:].strip()}")
+                            f"{process.returncode}). It said:\n{_tail(printed)}")
         if time.monotonic() > deadline:
             raise DemoError(f"The virtual node did not serve within {wait_s:.0f} s. It said:\n"
-                            f"{text[-2000:].strip()}")
+                            f"{_tail(printed)}")
         time.sleep(0.02)
+
+
+def _tail(printed):
+    printed.seek(0)
+    return printed.read()[-2000:].strip()
 
 
 def run_demo(path=None, *, output, duration_ps=DEFAULT_PART_PS, budget_s=None, seed=2026,
