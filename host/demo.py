@@ -309,9 +309,9 @@ class Comparison:
         All-pairs counts on the gateware's grid.
     origin_fine : int
         The node's time at which the recording began.
-    merged, lost, missing, extra : int
-        Tags merged in the front end (predicted), reported lost, not streamed, and streamed but
-        not in the file.
+    compared, merged, lost, missing, extra : int
+        Photons of the file that were compared; merged in the front end (predicted); reported
+        lost; not streamed; and tags that were streamed and are not in the file.
     duration_ps : int
     """
 
@@ -324,6 +324,7 @@ class Comparison:
     coarse_gateware: np.ndarray
     coarse_edges_ps: np.ndarray
     origin_fine: int
+    compared: int
     merged: int
     lost: int
     missing: int
@@ -389,7 +390,7 @@ def compare(recording, played, *, start=0, stop=1):
         end = int(columns.times.max()) - origin
         keep = fine <= end
         fine, channels, times_ps = fine[keep], channels[keep], times_ps[keep]
-        duration_ps = int(times_ps[-1])
+        duration_ps = max(int(times_ps[-1]), 1)
         notes.append(f"stopped after {played.wall_s:.0f} s on the wall, "
                      f"{duration_ps / 1e12:.4f} s into the recording")
 
@@ -481,7 +482,7 @@ def compare(recording, played, *, start=0, stop=1):
         checks=checks, reference_ps=(first, second), streamed_ps=ours,
         fine_reference=fine_reference, fine_streamed=fine_streamed, coarse_reference=coarse,
         coarse_gateware=histogram.counts, coarse_edges_ps=edges, origin_fine=origin,
-        merged=int(merged.sum()), lost=lost, missing=missing, extra=extra,
+        compared=len(fine), merged=int(merged.sum()), lost=lost, missing=missing, extra=extra,
         duration_ps=duration_ps)
 
 
@@ -532,7 +533,7 @@ def demo_report(recording, played, comparison, *, title=None, provenance=()):
     report.table("Rates", rows,
                  headings=("input", "tags", "per second", "shortest interval"))
     report.table("Loss account", [
-        ("Photons in the recording", len(recording.times_ps)),
+        ("Photons compared", comparison.compared),
         ("Merged in the front end (predicted)", comparison.merged),
         ("Edges seen by the gateware", sum(counters.seen)),
         ("Dropped for their dead time", sum(counters.in_dead_time)),
