@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0xee45d307
+MAP_CRC = 0x6f9981ee
 
 
 class Protocol(Fields):
@@ -67,7 +67,7 @@ class LinkFlags(Fields):
     """Things that go wrong on a link."""
 
     __slots__ = (
-        "bad_frame", "overrun", "framing", "late_write", "lease_expired",
+        "bad_frame", "overrun", "framing", "late_write", "lease_expired", "timed_refused",
     )
     LAYOUT = {
         "bad_frame": (0, 1, None),
@@ -75,6 +75,7 @@ class LinkFlags(Fields):
         "framing": (2, 1, None),
         "late_write": (3, 1, None),
         "lease_expired": (4, 1, None),
+        "timed_refused": (5, 1, None),
     }
 
 
@@ -126,6 +127,7 @@ class TimingFlags(Fields):
 
     __slots__ = (
         "reference_missing", "reference_spurious", "lock_lost", "trigger_late", "rate_limited",
+        "sync_late",
     )
     LAYOUT = {
         "reference_missing": (0, 1, None),
@@ -133,6 +135,7 @@ class TimingFlags(Fields):
         "lock_lost": (2, 1, None),
         "trigger_late": (3, 1, None),
         "rate_limited": (4, 1, None),
+        "sync_late": (5, 1, None),
     }
 
 
@@ -299,18 +302,18 @@ class LinkRegisters(RegisterBlock):
         doc="WRITE_AT requests that were carried out at their tick."
     )
     flags = Register(
-        "link.flags", 0x002c, width=5, access="w1c", type=LinkFlags,
+        "link.flags", 0x002c, width=6, access="w1c", type=LinkFlags,
         doc="Sticky errors and warnings; write ones to clear them, with their counts."
     )
     flag_counts = Register(
-        "link.flag_counts", 0x002d, access="ro", count=5, unit="events",
+        "link.flag_counts", 0x002d, access="ro", count=6, unit="events",
         doc=(
             "How often each flag was raised since it was cleared; stops at the largest number. In "
-            "order: bad_frame, overrun, framing, late_write, lease_expired."
+            "order: bad_frame, overrun, framing, late_write, lease_expired, timed_refused."
         )
     )
     flag_times = Register(
-        "link.flag_times", 0x0032, width=64, access="ro", count=5, unit="ticks",
+        "link.flag_times", 0x0033, width=64, access="ro", count=6, unit="ticks",
         doc="When each flag was first raised since it was cleared."
     )
 
@@ -345,108 +348,131 @@ class TimingRegisters(RegisterBlock):
     snapshot_rate = Register(
         "timing.snapshot_rate", 0x008b, access="ro", signed=True,
         unit="2^-44 virtual ticks per tick",
-        doc="Rate word at the snapshot."
+        doc="Rate word with which the virtual clock goes on from the snapshot's tick."
     )
     control = Register(
         "timing.control", 0x008c, width=2, type=TimingControl,
-        doc="Switches."
+        doc="Switches. Change the reference only while discipline is 0."
     )
     gains = Register(
         "timing.gains", 0x008d, type=LoopGains,
-        doc="Gains of the loop."
+        doc=(
+            "Gains of the loop; the initial ones are for 1PPS at 125 MHz. For 10 MHz divided by "
+            "10000: 0x1B151211."
+        )
     )
     period = Register(
-        "timing.period", 0x008e, width=64, unit="ticks",
-        doc="Nominal distance of two reference edges, after the divider."
+        "timing.period", 0x008e, unit="virtual ticks",
+        doc=(
+            "Distance of two reference edges, after the divider. More than two windows, and at "
+            "least 64. A change takes effect with the next edge."
+        )
+    )
+    acquire_virtual = Register(
+        "timing.acquire_virtual", 0x008f, width=64, unit="virtual ticks",
+        doc="What the virtual clock is to read at the first reference edge in ACQUIRE."
     )
     divider = Register(
-        "timing.divider", 0x0090,
-        doc="Every so many edges of the reference count (1 for PPS)."
+        "timing.divider", 0x0091, unit="edges",
+        doc=(
+            "Every so many rising edges of the reference count (1 for PPS; 0 is 1), beginning "
+            "with the first in ACQUIRE."
+        )
     )
     window = Register(
-        "timing.window", 0x0091, unit="ticks",
+        "timing.window", 0x0092, width=18, unit="virtual ticks",
         doc="A reference edge is accepted so far from where it is expected."
     )
     lock_threshold = Register(
-        "timing.lock_threshold", 0x0092, unit="fine units",
+        "timing.lock_threshold", 0x0093, unit="fine units",
         doc="LOCKED while phase errors stay within this."
     )
     lock_count = Register(
-        "timing.lock_count", 0x0093, width=8, unit="edges",
-        doc="Edges in a row within (or outside) the threshold that change LOCKED."
+        "timing.lock_count", 0x0094, width=8, unit="edges",
+        doc="Edges in a row within (or outside) the threshold that make (or end) LOCKED."
     )
     rate_write = Register(
-        "timing.rate_write", 0x0094, access="wo", signed=True, unit="2^-44 virtual ticks per tick",
+        "timing.rate_write", 0x0095, access="wo", signed=True, unit="2^-44 virtual ticks per tick",
         doc="Set the rate word (and the loop's integral part)."
     )
     virtual_load = Register(
-        "timing.virtual_load", 0x0095, width=64, access="wo", unit="virtual ticks",
-        doc="Set the virtual clock's whole part; the fraction becomes 0."
+        "timing.virtual_load", 0x0096, width=64, access="wo", unit="virtual ticks",
+        doc=(
+            "Set the virtual clock's whole part; the fraction becomes 0. A loop that is "
+            "disciplining goes back to ACQUIRE."
+        )
     )
     state = Register(
-        "timing.state", 0x0097, width=3, access="ro", type=LoopState,
+        "timing.state", 0x0098, width=3, access="ro", type=LoopState,
         doc="What the loop is doing."
     )
     phase_error = Register(
-        "timing.phase_error", 0x0098, access="ro", signed=True, unit="fine units",
+        "timing.phase_error", 0x0099, access="ro", signed=True, unit="fine units",
         doc=(
             "At the last reference edge: where it was expected minus where the virtual clock "
             "stood; positive if the virtual clock is late."
         )
     )
     reference_tick = Register(
-        "timing.reference_tick", 0x0099, width=64, access="ro", unit="ticks",
+        "timing.reference_tick", 0x009a, width=64, access="ro", unit="ticks",
         doc="Tick of the last accepted reference edge."
     )
     reference_edges = Register(
-        "timing.reference_edges", 0x009b, access="ro", unit="edges",
+        "timing.reference_edges", 0x009c, access="ro", unit="edges",
         doc="Accepted reference edges."
     )
     reference_missed = Register(
-        "timing.reference_missed", 0x009c, access="ro", unit="edges",
-        doc="Reference edges that did not come."
+        "timing.reference_missed", 0x009d, access="ro", unit="edges",
+        doc="Reference edges that did not come when expected."
     )
     holdover_ticks = Register(
-        "timing.holdover_ticks", 0x009d, width=64, access="ro", unit="ticks",
+        "timing.holdover_ticks", 0x009e, width=64, access="ro", unit="ticks",
         doc="How long the present hold-over has lasted; 0 when there is none."
     )
     trigger_time = Register(
-        "timing.trigger_time", 0x009f, width=64, count=4, unit="ticks",
-        doc="When each trigger fires. Writing the high word arms it."
+        "timing.trigger_time", 0x00a0, width=64, count=4, unit="ticks",
+        doc=(
+            "When each trigger fires; writing it arms the trigger. One that is past fires at once "
+            "and raises trigger_late."
+        )
     )
     trigger_armed = Register(
-        "timing.trigger_armed", 0x00a7, width=4, access="ro",
+        "timing.trigger_armed", 0x00a8, width=4, access="ro",
         doc="One bit per trigger that has not fired yet."
     )
     trigger_disarm = Register(
-        "timing.trigger_disarm", 0x00a8, width=4, access="wo",
+        "timing.trigger_disarm", 0x00a9, width=4, access="wo",
         doc="Ones disarm triggers."
     )
     sync_period = Register(
-        "timing.sync_period", 0x00a9, width=64, count=2, unit="virtual ticks",
-        doc="Distance of the output's pulses on the virtual clock; 0 is off."
+        "timing.sync_period", 0x00aa, width=64, count=2, unit="virtual ticks",
+        doc="Distance of the output's pulses on the virtual clock, from 8 up; 0 is off."
     )
     sync_next = Register(
-        "timing.sync_next", 0x00ad, width=64, count=2, unit="virtual ticks",
-        doc="Virtual time of the first pulse; writing it (re)starts the output."
+        "timing.sync_next", 0x00ae, width=64, count=2, unit="virtual ticks",
+        doc=(
+            "Virtual time of the first pulse; writing it (re)starts the output. Setting the "
+            "virtual clock, by the host or in ACQUIRE, stops it."
+        )
     )
     sync_width = Register(
-        "timing.sync_width", 0x00b1, count=2, unit="ticks",
+        "timing.sync_width", 0x00b2, count=2, unit="ticks",
         doc="Length of a pulse."
     )
     flags = Register(
-        "timing.flags", 0x00b3, width=5, access="w1c", type=TimingFlags,
+        "timing.flags", 0x00b4, width=6, access="w1c", type=TimingFlags,
         doc="Sticky errors and warnings; write ones to clear them, with their counts."
     )
     flag_counts = Register(
-        "timing.flag_counts", 0x00b4, access="ro", count=5, unit="events",
+        "timing.flag_counts", 0x00b5, access="ro", count=6, unit="events",
         doc=(
             "How often each flag was raised since it was cleared; stops at the largest number. In "
-            "order: reference_missing, reference_spurious, lock_lost, trigger_late, rate_limited."
+            "order: reference_missing, reference_spurious, lock_lost, trigger_late, rate_limited, "
+            "sync_late."
         )
     )
     flag_times = Register(
-        "timing.flag_times", 0x00b9, width=64, access="ro", count=5, unit="ticks",
+        "timing.flag_times", 0x00bb, width=64, access="ro", count=6, unit="ticks",
         doc="When each flag was first raised since it was cleared."
     )
 
@@ -489,38 +515,38 @@ class TaggerRegisters(RegisterBlock):
         doc="Length of the gate of the rate counters."
     )
     in_dead_time = Register(
-        "tagger.in_dead_time", 0x0133, access="ro", count=8, unit="edges",
+        "tagger.in_dead_time", 0x0133, width=48, access="ro", count=8, unit="edges",
         doc="Edges dropped for their dead time."
     )
     recorded = Register(
-        "tagger.recorded", 0x013b, width=48, access="ro", unit="edges",
+        "tagger.recorded", 0x0143, width=48, access="ro", unit="edges",
         doc="TAG records written to the buffer."
     )
     lost_burst = Register(
-        "tagger.lost_burst", 0x013d, access="ro", unit="edges",
+        "tagger.lost_burst", 0x0145, width=48, access="ro", unit="edges",
         doc="Edges lost in the row queue."
     )
     lost_buffer = Register(
-        "tagger.lost_buffer", 0x013e, access="ro", unit="edges",
+        "tagger.lost_buffer", 0x0147, width=48, access="ro", unit="edges",
         doc="Edges lost because the record buffer was full."
     )
     buffer_level = Register(
-        "tagger.buffer_level", 0x013f, width=16, access="ro", unit="records",
+        "tagger.buffer_level", 0x0149, width=16, access="ro", unit="records",
         doc="Records in the buffer, sent and not acknowledged ones included."
     )
     flags = Register(
-        "tagger.flags", 0x0140, width=2, access="w1c", type=TaggerFlags,
+        "tagger.flags", 0x014a, width=2, access="w1c", type=TaggerFlags,
         doc="Sticky errors and warnings; write ones to clear them, with their counts."
     )
     flag_counts = Register(
-        "tagger.flag_counts", 0x0141, access="ro", count=2, unit="events",
+        "tagger.flag_counts", 0x014b, access="ro", count=2, unit="events",
         doc=(
             "How often each flag was raised since it was cleared; stops at the largest number. In "
             "order: buffer_overflow, burst_overflow."
         )
     )
     flag_times = Register(
-        "tagger.flag_times", 0x0143, width=64, access="ro", count=2, unit="ticks",
+        "tagger.flag_times", 0x014d, width=64, access="ro", count=2, unit="ticks",
         doc="When each flag was first raised since it was cleared."
     )
 

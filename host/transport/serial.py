@@ -191,6 +191,10 @@ class SerialTransport(Transport):
                         return data
                     # A terminal in raw mode says 0 for "nothing yet" as well as for "hung up".
                     if self._hung_up(fd):
+                        # Bytes may have come between the read and the poll.
+                        data = os.read(fd, limit)
+                        if data:
+                            return data
                         raise self._gone()
                 except BlockingIOError:
                     pass
