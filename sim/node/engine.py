@@ -167,7 +167,8 @@ class Engine:
         for k, source in self._references.items():
             # References are square enough for any front end: high for half their period.
             half = Fraction(source.period_ps) / config.tick_ps * config.samples / 2
-            self._lib.qc_input(self._handle, k, 0, max(1, min(math.floor(half), _MAX_PULSE_SAMPLES)))
+            width = max(1, min(math.floor(half), _MAX_PULSE_SAMPLES))
+            self._lib.qc_input(self._handle, k, 0, width)
         #: Tick of the sources' time 0; None until they have started.
         self.origin_tick = None
         self._batch_ticks = {}

@@ -77,7 +77,7 @@ class _Words:
         text = self.named.pop("ch", None)
         if text is None:
             return default
-        parts = text.split("+")
+        parts = text.replace(" ", "+").split("+")  # a URL's "+" is a space
         if not all(part.isdigit() for part in parts) or len(parts) != len(default):
             self.fail(f"ch must be {'a channel' if len(default) == 1 else 'two channels A+B'}, "
                       f"not {text!r}")
