@@ -280,7 +280,8 @@ class AntibunchedEmitter(Source):
         starts = (self._pulse + fires) * self.pulse_period_ps
         delay = rng.exponential(self.lifetime_ps, len(starts))
         ends = starts + np.floor(delay).astype(np.int64)
-        # A pulse does nothing to an emitter that is still excited.
+        # A pulse does nothing to an emitter that is still excited. Emissions after the last
+        # pulse's period wait in the buffer for those of the next block.
         keep, self._excited_until = keep_apart(starts, ends, self._excited_until)
         self._pulse += _BLOCK
         return ends[keep], self._pulse * self.pulse_period_ps
@@ -303,9 +304,6 @@ class AntibunchedEmitter(Source):
 
     def _block(self):
         times, known = self._emissions()
-        if self._excited_until >= known:
-            # The last pulse of the block may emit after the first of the next: that one waits.
-            known = min(known, self._pulse * self.pulse_period_ps)
         if self.on_ps is not None and len(times):
             times = times[self._shining(times)]
         if self.efficiency < 1:
