@@ -146,15 +146,16 @@ class LiveNode:
     # -- the engine's thread ------------------------------------------------------------------
 
     def _has_work(self):
-        if self._inbox or self._calls or self._forget:
-            return True
+        return bool(self._inbox or self._calls or self._forget) or self._goes_on()
+
+    def _goes_on(self):
         if self._paused:
             return False
         engine = self.engine
         if len(self._outbox) >= self._room:
             return engine.stall == "line"
-        return (engine.available or engine.unsent or engine.edges_to_come
-                or engine.silent_ticks < self.quiet_ticks)
+        return bool(engine.available or engine.unsent or engine.edges_to_come
+                    or engine.silent_ticks < self.quiet_ticks)
 
     def _run(self):
         try:
@@ -198,9 +199,10 @@ class LiveNode:
                 engine.send(data)
             if forget:
                 engine.receive()
-            if paused:
+            if paused or not self._goes_on():
                 continue
-            reason = engine.advance(_CHUNK_TICKS, flush=_FLUSH_TICKS)
+            quiet = 0 if engine.edges_to_come else self.quiet_ticks
+            reason = engine.advance(_CHUNK_TICKS, flush=_FLUSH_TICKS, quiet=quiet)
             output = engine.receive(room) if room > 0 else b""
             if output:
                 with self._changed:

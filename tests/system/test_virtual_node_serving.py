@@ -159,22 +159,20 @@ def test_a_taken_port_is_named():
 
 def test_a_slow_tcp_host_gets_every_report():
     """Far more than all buffers hold, read in trickles: simulated time waits."""
+    # Exactly on a tick, every 125 ticks: the pulse rises and falls in one word, one report.
     photons = np.arange(1, 20_001) * 1_000_000
     with served(engine([Replay(photons)], host_bytes=4096), tcp=0) as server:
         with connect(server) as connection:
             connection.sendall(b"\x01")
-            size = 1 + len_report()
-            expected = 2 + 2 * len(photons) * size
+            expected = 2 + len(photons) * (1 + len_report())
             got = bytearray()
             while len(got) < expected:
                 if len(got) < 50_000:
                     time.sleep(0.002)
                 got += read_socket(connection, min(4096, expected - len(got)))
+            origin = server.live.call(lambda node: node.origin_tick).result(PATIENCE_S)
     _, reports = decode_words(bytes(got), CONFIG)
-    # Every pulse is a rise and a fall in two words, or in one.
-    edges = [word for _, words in reports for word in words[:1]]
-    assert len(reports) <= 2 * len(photons)
-    assert len(edges) >= len(photons)
+    assert [tick - origin for tick, _ in reports] == list(range(125, 125 * 20_001, 125))
 
 
 def len_report():
@@ -194,7 +192,10 @@ def test_live_node_stands_still_when_nothing_happens_and_goes_on_when_asked():
         live.send(b"x")
         assert live.wait(PATIENCE_S)
         assert live.take() == b"\xecx"
-        eventually(lambda: live.call(lambda node: node.tick).result() > tick + 4000)
+        # The echo of two bytes, and then 5000 silent ticks.
+        eventually(lambda: live.call(lambda node: node.tick).result() > tick + 4999)
+        time.sleep(0.05)
+        assert live.call(lambda node: node.tick).result() < tick + 5100
 
 
 def test_stalled_line_lets_time_pass_for_a_host_that_does_not_read():
