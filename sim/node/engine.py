@@ -288,14 +288,18 @@ class Engine:
             raise TimeoutError(f"{self.available} of {count} bytes came in {max_ticks} ticks")
         return self.receive(count)
 
-    def reset(self, ticks=1):
-        """Hold the node's reset for ``ticks`` ticks. Bytes on their way to the node are gone.
+    def power_cycle(self, ticks=1):
+        """Switch the node off for ``ticks`` ticks and on again, as it was at tick 0.
 
-        Time goes on, and so do sources that have started; the node's own counter starts again.
+        Bytes on their way to the node are gone. Time goes on, and so do sources that have
+        started; the node's own counter starts again.
         """
         if ticks < 1:
-            raise ValueError(f"Reset lasts at least 1 tick, not {ticks!r}")
-        self._lib.qc_reset(self._live(), ticks)
+            raise ValueError(f"The node is off for at least 1 tick, not {ticks!r}")
+        end = self.tick + ticks
+        while self._lib.qc_statistic(self._live(), 5) <= end:
+            self._feed(end)
+        self._lib.qc_power_cycle(self._handle, ticks)
 
     # -- edges ------------------------------------------------------------------------------
 
@@ -310,8 +314,9 @@ class Engine:
         self.origin_tick = tick
         self._begin("sources", range(self.config.channels), tick)
 
-    def _feed(self):
-        tick = self.tick
+    def _feed(self, tick=None):
+        """Bring edges so that time can pass ``tick`` (default: now)."""
+        tick = self.tick if tick is None else tick
         for k in list(self._fed_until):
             if self._fed_until[k] is None:
                 continue

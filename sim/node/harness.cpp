@@ -223,7 +223,7 @@ struct OutputEdge {
 };
 
 struct Engine {
-    VerilatedContext context;
+    std::unique_ptr<VerilatedContext> context;
     std::unique_ptr<qc_top> top;
     int64_t tick = 0;
     Input inputs[INPUTS];
@@ -248,15 +248,42 @@ struct Engine {
     size_t edges_limit = 1 << 20;
     uint64_t edges_lost = 0;
 
-    Engine() : top(new qc_top(&context, "node")) {
-        top->clk = 0;
-        top->rst = 0;
-        for (int k = 0; k < INPUTS; ++k) drive_steady(k);
-        idle_link();
-        top->eval();
+    Engine() {
+        power_up();
         outputs = watched_outputs(*top);
     }
     ~Engine() { top->final(); }
+
+    void power_up() {
+        if (top) top->final();
+        top.reset();
+        context.reset(new VerilatedContext);
+        top.reset(new qc_top(context.get(), "node"));
+        top->clk = 0;
+        for (int k = 0; k < INPUTS; ++k) drive_steady(k);
+        idle_link();
+        top->eval();
+    }
+
+    // The node is off for some ticks and then as it was at tick 0; the world around it goes on.
+    void power_cycle(int64_t ticks) {
+        tick += ticks;
+        for (Input& in : inputs) {
+            while (!in.transitions.empty() && in.transitions.front().sample < tick * SAMPLES) {
+                in.transitions.pop();
+                in.level ^= 1u;
+            }
+            in.next = in.due();
+        }
+        schedule();
+        to_node.clear();
+        line_out.left = 0;
+        line_in.active = false;
+        line_in.previous = 1;
+        last_traffic = tick;
+        power_up();
+        record(watched_outputs(*top));
+    }
 
     void idle_link() {
 #if LINK_PIPE
@@ -333,7 +360,7 @@ struct Engine {
             if (tick >= input_limit) return EDGES;
             host_full = to_host.size() >= host_limit;
             if (host_full && !stall_line) return HOST;
-            if (context.gotFinish()) return FAILED;
+            if (context->gotFinish()) return FAILED;
 
             if (tick >= next_event) drive_inputs();
 
@@ -454,30 +481,7 @@ QC_API void qc_feed(Engine* e, int k, const int64_t* times, size_t count, int64_
     for (const Input& other : e->inputs)
         if (other.limit < e->input_limit) e->input_limit = other.limit;
 }
-QC_API void qc_reset(Engine* e, int64_t ticks) {
-    e->idle_link();
-    e->top->rst = 1;
-    e->top->eval();
-    for (; ticks > 0; --ticks) {
-        e->clock();
-        ++e->tick;
-        e->record(watched_outputs(*e->top));
-        for (int k = 0; k < INPUTS; ++k) {
-            Input& in = e->inputs[k];
-            while (!in.transitions.empty() && in.transitions.front().sample < e->tick * SAMPLES) {
-                in.transitions.pop();
-                in.level ^= 1u;
-            }
-            in.next = e->tick;
-        }
-    }
-    e->schedule();
-    e->top->rst = 0;
-    e->top->eval();
-    e->to_node.clear();
-    e->line_out.left = 0;
-    e->line_in.active = false;
-}
+QC_API void qc_power_cycle(Engine* e, int64_t ticks) { e->power_cycle(ticks); }
 QC_API void qc_watch_start(Engine* e, int on) { e->watch_start = on; }
 QC_API int64_t qc_statistic(Engine* e, int which) {
     switch (which) {

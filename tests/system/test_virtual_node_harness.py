@@ -235,22 +235,30 @@ def test_a_line_that_stalls_lets_time_go_on_and_loses_nothing_in_the_pipe():
         assert decode_words(bytes(got), config)[0] == bytes(range(2, 42))
 
 
-def test_reset_in_the_middle_keeps_time_and_restarts_the_node():
+def test_power_cycle_in_the_middle_keeps_time_and_restarts_the_node():
     config = RecorderConfig()
     with Engine(config, [Poisson(1e6, rng=np.random.default_rng(1))], start_on="reset",
                 component=WordRecorder(config)) as engine:
         engine.send(b"\x01")
         engine.advance(5000)
-        engine.receive()
-        engine.reset(3)
-        assert engine.tick == 5003
-        engine.advance(2000)
+        decode_words(engine.receive(), config)
+        engine.send(b"lost")
+        engine.power_cycle(30_000)
+        assert engine.tick == 35_000
+        engine.advance(2000, quiet=1000)
         ticks, lines, levels = engine.take_outputs()
         running = lines == engine.output_lines.index("running")
         assert levels[running].tolist() == [1, 0]
-        assert ticks[running][1] == 5001
-        _, reports = decode_words(engine.receive(), config)
-        assert reports and reports[0][0] < 2000
+        assert ticks[running][1] == 35_000
+        echo, reports = decode_words(engine.receive(), config)
+        assert echo == b""
+        assert engine.unsent == 0
+        # Times of edges after it: the world's clock went on, the node's began again.
+        rising = edges_of_words(reports, config)[0][:, 0] + 35_000 * 8192
+        photons = fine_from_ps(Poisson(1e6, rng=np.random.default_rng(1)).batches(10**9)[0],
+                               config.tick_ps)
+    assert len(reports) > 5
+    assert np.isin(rising[::2], photons).all()
 
 
 def test_photon_on_a_channel_the_node_lacks():
