@@ -147,8 +147,10 @@ class RegisterBank(wiring.Component):
         m.d.sync += [address.eq(bus.address), w_data.eq(bus.w_data),
                      read.eq(bus.read), write.eq(bus.write)]
 
-        # What can be read at each word, and what each word does when it is written.
-        words, highs = {}, {}
+        # What can be read at each word, and what each word does when it is written. Everything
+        # that happens on a request stands inside one condition: a bank is idle nearly always, and
+        # a simulator then passes it by.
+        words, highs, written = {}, {}, {}
         for offset, register, port in self._elements():
             if register.access is not Access.WRITE_ONLY:
                 value = Value.cast(port()).as_unsigned()
@@ -157,41 +159,43 @@ class RegisterBank(wiring.Component):
                     highs[offset] = words[offset + 1] = value[WORD_BITS:]
             if register.access is Access.READ_ONLY:
                 continue
-            tag = f"{register.name}_{offset}"
             data = w_data
             if register.words == 2:
                 # One for each register: a timed write to another register may come between the
                 # two words of a burst.
-                low_half = Signal(WORD_BITS, name=f"{tag}_low", init=register.init & _WORD)
-                with m.If(write & (address == offset)):
-                    m.d.sync += low_half.eq(w_data)
+                low_half = Signal(WORD_BITS, name=f"{register.name}_{offset}_low",
+                                  init=register.init & _WORD)
+                written[offset] = [low_half.eq(w_data)], []
                 data = Cat(low_half, w_data)
-            commit = Signal(name=f"{tag}_commit")
-            m.d.comb += commit.eq(write & (address == offset + register.words - 1))
+            data = data[:register.width]
             if register.access is Access.READ_WRITE:
-                m.d.sync += port("_written").eq(commit)
-                with m.If(commit):
-                    m.d.sync += Value.cast(port()).eq(data[:register.width])
+                m.d.sync += port("_written").eq(0)
+                commit = [Value.cast(port()).eq(data), port("_written").eq(1)], []
             elif register.access is Access.WRITE_ONLY:
-                m.d.comb += [Value.cast(port()).eq(data[:register.width]),
-                             port("_written").eq(commit)]
+                m.d.comb += Value.cast(port()).eq(data)
+                commit = [], [port("_written").eq(1)]
             else:
-                m.d.comb += port("_clear").eq(Mux(commit, data[:register.width], 0))
+                commit = [], [port("_clear").eq(data)]
+            written[offset + register.words - 1] = commit
+        with m.If(write), m.Switch(address):
+            for offset, (sync, comb) in written.items():
+                with m.Case(offset):
+                    m.d.sync += sync
+                    m.d.comb += comb
 
         # Clock 2: one word of each group. The high half of a 64-bit register is selected in the
         # same clock as its low half, so that the two belong together.
         groups = 1 + max(words | highs | {0: 0}) // _GROUP
         stage = Array(Signal(WORD_BITS, name=f"group_{i}") for i in range(groups))
         stage_high = Array(Signal(WORD_BITS, name=f"group_high_{i}") for i in range(groups))
-        for table, stages in ((words, stage), (highs, stage_high)):
-            for group in range(groups):
-                with m.Switch(address[:_GROUP.bit_length() - 1]):
-                    for offset, value in table.items():
-                        if offset // _GROUP == group:
-                            with m.Case(offset % _GROUP):
-                                m.d.sync += stages[group].eq(value)
-                    with m.Default():
-                        m.d.sync += stages[group].eq(0)
+        with m.If(read):
+            for table, stages in ((words, stage), (highs, stage_high)):
+                for group in range(groups):
+                    with m.Switch(address[:_GROUP.bit_length() - 1]):
+                        for offset, value in table.items():
+                            if offset // _GROUP == group:
+                                with m.Case(offset % _GROUP):
+                                    m.d.sync += stages[group].eq(value)
 
         # The copy of a high half is for the next read in this bank, and only if that reads the
         # other word of the same register.
@@ -210,7 +214,7 @@ class RegisterBank(wiring.Component):
         ]
         with m.If(read):
             m.d.sync += copied.eq(0)
-        with m.Switch(address):
+        with m.If(read | write), m.Switch(address):
             for offset, register, _port in self._elements():
                 for word in range(register.words):
                     with m.Case(offset + word):
