@@ -114,6 +114,7 @@ class TimingModel:
         self._commands = {}
         self._disciplined = False
         self._flags = {name: [0, 0, 0] for name in _FLAGS}
+        self._noted_flags = 0
         self._raised_at = dict.fromkeys(_FLAGS, -1)
         self._triggers = [None] * layout.TRIGGERS
         self._syncs = [None] * layout.SYNC_OUTPUTS
@@ -201,12 +202,16 @@ class TimingModel:
 
     def _flag_up(self, flag, tick):
         entry = self._flags[flag]
-        before = self.read("flags")
         if not entry[0]:
             entry[:] = [1, 0, tick]
         entry[1] = min(entry[1] + 1, 0xFFFFFFFF)
-        if self.read("flags") != before:
-            self.changes.append((self.clock, "flags", self.read("flags")))
+        self._at(self.clock, 9, self._note_flags)
+
+    def _note_flags(self):
+        flags = self.read("flags")
+        if flags != self._noted_flags:
+            self._noted_flags = flags
+            self.changes.append((self.clock, "flags", flags))
 
     def _piece(self, clock):
         for piece in reversed(self._pieces):
@@ -265,12 +270,10 @@ class TimingModel:
         elif name == "control":
             self._kick_soon()
         elif name == "flags":
-            before = self.read("flags")
             for i, flag in enumerate(_FLAGS):
                 if value >> i & 1:
                     self._flags[flag][:] = [0, 0, 0]
-            if self.read("flags") != before:
-                self.changes.append((clock, "flags", self.read("flags")))
+            self._at(clock, 9, self._note_flags)
         elif name == "trigger_time":
             old = self._triggers[index]
             if old is not None and old["fires"] == clock + 1:

@@ -5,7 +5,8 @@ import random
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, Timer, ValueChange
+from cocotb.triggers import FallingEdge, First, Timer, ValueChange
+from cocotb.utils import get_sim_time
 
 from quantacore.gateware.layouts.tags import FINE_BITS, FINE_PER_TICK, sample_word
 from quantacore.gateware.layouts.timing import TIMING, LoopGains, LoopState, Reference, TimingFlags
@@ -39,6 +40,7 @@ class Bench:
         self.high = {Reference.PPS: (0, 0), Reference.CLOCK: (0, 0)}
         self.actions = {}
         self.last = Telemetry.from_bits(0)
+        self.watched = -1
 
     async def reset(self):
         dut = self.dut
@@ -52,6 +54,7 @@ class Bench:
         self.model = TimingModel()
         self.seen = []
         self.last = Telemetry.from_bits(0)
+        self.watched = -1
         for edges in self.waiting.values():
             edges.clear()
         self.high = {source: (0, 0) for source in self.high}
@@ -104,8 +107,9 @@ class Bench:
     def _watch(self):
         bits = self.dut.telemetry.value.to_unsigned()
         now = Telemetry.from_bits(bits)
-        if bits == self.last.as_bits() and not now.triggers:
+        if self.watched == self.clock or bits == self.last.as_bits() and not now.triggers:
             return
+        self.watched = self.clock
         for name in ("state", "phase_error", "rate", "reference_tick", "reference_edges",
                      "reference_missed"):
             value = getattr(now, name)
@@ -133,13 +137,12 @@ class Bench:
                 continue
             until = min([clock, *coming])
             self._watch()
-            target = Timer((until - self.clock) * PERIOD_NS, "ns")
-            change = ValueChange(self.dut.telemetry)
-            start = cocotb.utils.get_sim_time("ns")
-            fired = await cocotb.triggers.First(target, change)
-            if fired is change:
-                await FallingEdge(self.dut.clk)
-            now = cocotb.utils.get_sim_time("ns")
+            # Not quite to the falling edge: a timer and an edge at one time have no order.
+            target = Timer((until - self.clock) * PERIOD_NS - 1, "ns")
+            start = get_sim_time("ns")
+            await First(target, ValueChange(self.dut.telemetry))
+            await FallingEdge(self.dut.clk)
+            now = get_sim_time("ns")
             self.clock += round((now - start) / PERIOD_NS)
             self._watch()
 
@@ -152,14 +155,16 @@ class Bench:
         else:
             dut.csr__write.value = 1
             dut.csr__w_data.value = value
-        started = self.clock
         await self.step()
+        # What is read is what stands one clock after the request.
+        self.model.advance(self.clock)
+        expected = self.model.read(name, index) if value is None else None
         dut.csr__read.value = 0
         dut.csr__write.value = 0
         await self.step(2)
         assert dut.csr__done.value == 1
         assert dut.csr__status.value.to_unsigned() == 0, (name, dut.csr__status.value)
-        return started, dut.csr__r_data.value.to_unsigned()
+        return dut.csr__r_data.value.to_unsigned(), expected
 
     async def write(self, name, value, index=0):
         _offset, register = OFFSETS[name]
@@ -174,10 +179,8 @@ class Bench:
         _offset, register = OFFSETS[name]
         total = 0
         for word in range(register.words):
-            if word == 0:
-                self.model.advance(self.clock + 1)
-                expected = self.model.read(name, index)
-            _clock, value = await self._access(name, index, word, None)
+            value, held = await self._access(name, index, word, None)
+            expected = held if word == 0 else expected
             total |= value << 32 * word
         assert total == expected & (1 << register.width) - 1, (
             f"{name}[{index}] at clock {self.clock}: got {total:#x}, the model says {expected:#x}")
@@ -202,7 +205,8 @@ class Bench:
                 for clock, name, value in self.seen]
         # Changes in one clock have no order.
         for got, want in zip(sorted(seen), sorted(expected), strict=False):
-            assert got == want, f"unit {got}, model {want}"
+            assert got == want, (f"unit {got}, model {want}\n{sorted(seen)[-12:]}\n"
+                                 f"{sorted(expected)[-12:]}")
         assert len(seen) == len(expected), (sorted(seen)[-3:], sorted(expected)[-3:])
 
     def times(self, name):
@@ -213,13 +217,13 @@ class Bench:
 
     async def discipline(self, *, period, window, threshold, count=4, divider=1, fast=None,
                          reference=Reference.PPS):
-        bits = (period).bit_length() - 1
+        bits = period.bit_length()
         await self.write("period", period)
         await self.write("window", window)
         await self.write("lock_threshold", threshold)
         await self.write("lock_count", count)
         await self.write("divider", divider)
-        await self.write("gains", fast or gains(bits, bits + 1, bits + 3, bits + 8))
+        await self.write("gains", fast or gains(bits, bits + 1, bits + 4, bits + 10))
         await self.write("control", 1 | reference.value << 1)
 
 
@@ -388,7 +392,6 @@ async def missing_edges_lead_to_holdover_and_back(dut):
 async def spurious_edges_are_ignored(dut):
     bench = await start(dut)
     times = await lock(bench, period=1200, edges=40, offset_ppm=0)
-    rates = []
     for k in (20, 21, 25, 30):
         bench.pulse(times[k] + 600 * FINE_PER_TICK)
         bench.pulse(times[k] + 9 * FINE_PER_TICK)    # while the real one is being worked on
@@ -397,7 +400,6 @@ async def spurious_edges_are_ignored(dut):
     bench.check()
     assert await bench.read("flag_counts", 1) == 12
     assert await bench.read("reference_edges") == 40
-    assert not rates
 
 
 @cocotb.test()
@@ -521,7 +523,7 @@ async def reset_in_the_middle(dut):
         await bench.write("sync_period", 100)
         await bench.write("sync_next", 500)
         await bench.write("trigger_time", 1 << 40)
-        times = await lock(bench, period=1000, edges=20)
+        await lock(bench, period=1000, edges=20)
         await bench.run_to(clocks)
         bench.check()
         await bench.reset()
@@ -529,7 +531,6 @@ async def reset_in_the_middle(dut):
         assert await bench.read("state") == LoopState.FREE.value
         assert await bench.read("flags") == 0
         assert await bench.read("trigger_armed") == 0
-        assert times
     bench.check()
 
 
