@@ -342,7 +342,7 @@ async def sync_outputs_follow_the_virtual_clock(dut):
     bench.check()
 
 
-async def lock(bench, *, period, offset_ppm=50.0, edges=60, window=None, threshold=200, first=300,
+async def lock(bench, *, period, offset_ppm=50.0, edges=60, window=None, threshold=4 * STEP + 300, first=300,
                **more):
     """Reference edges as a local clock with a frequency offset sees them, from now on."""
     await bench.discipline(period=period, window=window or period // 8, threshold=threshold,
@@ -359,7 +359,7 @@ async def lock(bench, *, period, offset_ppm=50.0, edges=60, window=None, thresho
 async def loop_locks(dut):
     bench = await start(dut)
     await bench.write("acquire_virtual", 0x12_3456_7000)
-    times = await lock(bench, period=2000, threshold=4 * STEP + 200)
+    times = await lock(bench, period=2000, threshold=2 * STEP + 3000)
     await bench.run_to(int(times[-1]) // FINE_PER_TICK + 50)
     bench.check()
     assert bench.states() == [LoopState.ACQUIRE, LoopState.PULL_IN, LoopState.LOCKED]
