@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from common import Row, arguments, report
 
-from quantacore.gateware.layouts.timing import TIMING, LoopState
+from quantacore.gateware.layouts.timing import DECISION_LATENCY, EDGE_CLOCKS, TIMING, LoopState
 from quantacore.host.clock import adev, mdev, mtie, oadev, tdev
 from quantacore.sim.golden.timing import TimingModel, ideal_loop
 
@@ -82,7 +82,7 @@ def discipline(local_s, reference_s):
     errors = np.full(len(deviation), np.nan)
     states = np.full(len(deviation), -1)
     for clock, error, _rate, state in model.edges:
-        k = round((clock - first) / PERIOD)
+        k = number[clock - DECISION_LATENCY - EDGE_CLOCKS]
         errors[k] = error * FINE_S
         states[k] = state.value
     errors[np.flatnonzero(np.isfinite(deviation))[0]] = 0.0

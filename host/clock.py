@@ -83,8 +83,8 @@ class TickScale:
             if not isinstance(value, int | np.integer) or isinstance(value, bool):
                 raise TypeError(f"Tick {name} must be an integer, not {value!r}")
             if value < 1:
-                raise ValueError(f"Tick {name} must be at least 1, not {value}; a node that reports "
-                                 f"this has an empty identity block")
+                raise ValueError(f"Tick {name} must be at least 1, not {value}; a node that "
+                                 f"reports this has an empty identity block")
         divisor = gcd(int(self.numerator), int(self.denominator))
         object.__setattr__(self, "numerator", int(self.numerator) // divisor)
         object.__setattr__(self, "denominator", int(self.denominator) // divisor)

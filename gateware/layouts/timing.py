@@ -32,7 +32,7 @@ TICK_LOAD_LATENCY = 4
 DECISION_LATENCY = 4
 #: How long the loop works on a reference edge; its results are visible at the end. Two reference
 #: edges closer than this: the second is spurious.
-EDGE_CLOCKS = 24
+EDGE_CLOCKS = 26
 #: How long the loop works on a missing edge.
 MISS_CLOCKS = 6
 #: How long the loop works on a command of the host (rate, virtual time, discipline on or off).
@@ -40,7 +40,7 @@ COMMAND_CLOCKS = 12
 #: From a new rate word to the first tick that is counted with it.
 RATE_LATENCY = 4
 #: From the begin of the loop's work until the virtual clock reads the value loaded.
-VIRTUAL_LOAD_LATENCY = 9
+VIRTUAL_LOAD_LATENCY = 10
 #: From the write that arms a trigger to the first tick at which it can fire.
 TRIGGER_LATENCY = WRITE_LATENCY + 2
 #: Least distance of two pulses of a synchronisation output.

@@ -6,9 +6,16 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from quantacore.gateware.layouts.tags import FINE_BITS, SAMPLES_PER_CLOCK, sample_word
-from quantacore.gateware.layouts.timing import (COMMAND_CLOCKS, EDGE_CLOCKS, INTEGRAL_BITS,
-                                                MISS_CLOCKS, RATE_FRACTION_BITS,
-                                                VIRTUAL_LOAD_LATENCY, LoopGains, LoopState)
+from quantacore.gateware.layouts.timing import (
+    COMMAND_CLOCKS,
+    EDGE_CLOCKS,
+    INTEGRAL_BITS,
+    MISS_CLOCKS,
+    RATE_FRACTION_BITS,
+    VIRTUAL_LOAD_LATENCY,
+    LoopGains,
+    LoopState,
+)
 
 __all__ = ["ReferenceEdges", "Discipline"]
 
@@ -115,9 +122,9 @@ class _Limit(wiring.Component):
 class Discipline(wiring.Component):
     """The loop: expects edges on the virtual clock and steers its rate by how late it is.
 
-    One thing is worked on at a time: an edge (24 clocks), a command of the host (12 clocks) or an
-    edge that did not come (6 clocks), in this order of precedence; outputs change together at its end. An edge that comes
-    while another waits or is worked on is spurious.
+    One thing is worked on at a time: an edge (26 clocks), a command of the host (12 clocks) or an
+    edge that did not come (6 clocks), in this order of precedence; outputs change together at its
+    end. An edge that comes while another waits or is worked on is spurious.
 
     Members
     -------
@@ -228,8 +235,19 @@ class Discipline(wiring.Component):
         shift_bits = 32 + 47
         shifted = Signal(signed(shift_bits))
         gain = Signal(8)
+        off = Signal()
         m.submodules.limit = limit = _Limit(shift_bits, integral_bits)
         m.d.comb += limit.i.eq(shifted)
+        limit_inside, limit_negative = Signal(), Signal()
+        limit_value = Signal(integral_bits)
+        m.d.sync += [limit_inside.eq(limit.inside), limit_negative.eq(shifted[-1]),
+                     limit_value.eq(shifted[:integral_bits])]
+
+        def limited():
+            """The shifted error of the clock before, clipped; zero if its gain is off."""
+            edge = Cat((~limit_negative).replicate(integral_bits - 1), limit_negative)
+            return Mux(off, 0, Mux(limit_inside, limit_value, edge))
+
         proportional = Signal(signed(integral_bits))
         growth = Signal(signed(integral_bits))
         integral = Signal(signed(integral_bits))
@@ -242,8 +260,10 @@ class Discipline(wiring.Component):
         new_run = Signal(8)
         was_locked, confirmed = Signal(), Signal()
         offset_low = Signal(33)
+        lead = Signal(6)
         count_reached = Signal()
-        m.d.comb += [
+        # `run` changes once in a job, long before these are looked at.
+        m.d.sync += [
             new_run.eq(run + 1),
             count_reached.eq(new_run >= self.lock_count),
         ]
@@ -272,7 +292,8 @@ class Discipline(wiring.Component):
                 m.d.sync += step.eq(0)
 
         # The deadline follows the expectation; it is only looked at between jobs.
-        m.d.sync += deadline.eq(expected + self.window + 1)
+        margin = Signal(19, init=1)
+        m.d.sync += [margin.eq(self.window + 1), deadline.eq(expected + margin)]
 
         with m.If((step != 0) & (job == EDGE)):
             with m.Switch(step):
@@ -281,27 +302,29 @@ class Discipline(wiring.Component):
                         virtual.eq(virtual + phase),
                         # To what the virtual clock has to be set so that it read
                         # `acquire_virtual` at the edge. `waited` is 1 if the edge did not wait.
-                        offset_low.eq(self.acquire_virtual[:32] + waited
-                                      + Mux(phase == 0, VIRTUAL_LOAD_LATENCY + 3,
-                                            VIRTUAL_LOAD_LATENCY + 2)),
+                        lead.eq(waited + Mux(phase == 0, VIRTUAL_LOAD_LATENCY + 3,
+                                             VIRTUAL_LOAD_LATENCY + 2)),
                         self.load_fraction.eq(Cat(C(0, RATE_FRACTION_BITS - FINE_BITS),
                                                   (-phase)[:FINE_BITS])),
                     ]
                 with m.Case(2):
-                    m.d.sync += error.eq(Cat(C(0, FINE_BITS), expected) - virtual)
+                    m.d.sync += [
+                        error.eq(Cat(C(0, FINE_BITS), expected) - virtual),
+                        offset_low.eq(self.acquire_virtual[:32] + lead),
+                    ]
+                with m.Case(3):
+                    window = Cat(C(0, FINE_BITS), self.window)
                     with m.If(self.state == LoopState.ACQUIRE):
                         m.d.sync += self.load_whole.eq(
                             Cat(offset_low[:32], self.acquire_virtual[32:] + offset_low[32]))
-                with m.Case(3):
-                    window = Cat(C(0, FINE_BITS), self.window)
                     m.d.sync += [
-                        self.load.eq(self.state == LoopState.ACQUIRE),
                         limits.window.eq(Cat((window - error) >= 0, (window + error) >= 0)),
                         limits.lock.eq(Cat((self.lock_threshold - error) >= 0,
                                            (self.lock_threshold + error) >= 0)),
                     ]
                 with m.Case(4):
                     m.d.sync += [
+                        self.load.eq(self.state == LoopState.ACQUIRE),
                         accepted.eq(limits.window.all() & tracking),
                         within.eq(limits.lock.all()),
                     ]
@@ -341,18 +364,22 @@ class Discipline(wiring.Component):
                     ]
                 shift_by(7, gain)
                 with m.Case(13):
+                    m.d.sync += off.eq(gain[6:].any())
+                with m.Case(14):
                     m.d.sync += [
-                        proportional.eq(Mux(gain[6:].any(), 0, limit.o)),
+                        proportional.eq(limited()),
                         shifted.eq(error_32 << 47),
                         gain.eq(Mux(new_state == LoopState.LOCKED,
                                     self.gains.locked_integral, self.gains.pull_in_integral)),
                     ]
-                shift_by(14, gain)
-                with m.Case(20):
-                    m.d.sync += growth.eq(Mux(gain[6:].any(), 0, limit.o))
+                shift_by(15, gain)
                 with m.Case(21):
-                    m.d.sync += grown.eq(integral + growth)
+                    m.d.sync += off.eq(gain[6:].any())
                 with m.Case(22):
+                    m.d.sync += growth.eq(limited())
+                with m.Case(23):
+                    m.d.sync += grown.eq(integral + growth)
+                with m.Case(24):
                     m.d.sync += total.eq(grown + proportional)
                 with m.Case(EDGE_CLOCKS - 1):
                     m.d.sync += [step.eq(0), pending.eq(0), self.state.eq(new_state)]
@@ -405,7 +432,7 @@ class Discipline(wiring.Component):
                     with m.If(command == SET_VIRTUAL):
                         m.d.sync += [self.load_whole.eq(virtual_value),
                                      self.load_fraction.eq(0), virtual_pending.eq(0)]
-                with m.Case(3):
+                with m.Case(4):
                     m.d.sync += self.load.eq(command == SET_VIRTUAL)
                 with m.Case(COMMAND_CLOCKS - 1):
                     m.d.sync += step.eq(0)

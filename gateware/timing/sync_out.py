@@ -50,7 +50,7 @@ class SyncOutput(wiring.Component):
         running, fresh = Signal(), Signal()
         # The sum takes two clocks and the comparison with it one more.
         wait = Signal(3)
-        low_sum = Signal(33)
+        low_sum, high_sum = Signal(33), Signal(32)
         # The comparison in the clock of `start` is with the new time already.
         time = Signal(64)
         m.d.comb += time.eq(Mux(self.start, self.first, next_time))
@@ -63,10 +63,11 @@ class SyncOutput(wiring.Component):
             fresh.eq(0),
             wait.eq(wait << 1),
             low_sum.eq(next_time[:32] + self.period[:32]),
+            high_sum.eq(next_time[32:] + self.period[32:]),
         ]
         with m.If(wait[0]):
             m.d.sync += next_time.eq(
-                Cat(low_sum[:32], next_time[32:] + self.period[32:] + low_sum[32]))
+                Cat(low_sum[:32], high_sum + low_sum[32]))
         with m.If(hit):
             m.d.sync += wait.eq(1)
 

@@ -6,8 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 from quantacore.gateware.csr import CsrSignature, RegisterBank
 from quantacore.gateware.layouts.tags import FINE_BITS, sample_word
-from quantacore.gateware.layouts.timing import (RATE_FRACTION_BITS, SYNC_OUTPUTS, TIMING, TRIGGERS,
-                                                LoopState, Reference, TimingFlags)
+from quantacore.gateware.layouts.timing import (
+    RATE_FRACTION_BITS,
+    SYNC_OUTPUTS,
+    TIMING,
+    TRIGGERS,
+    LoopState,
+    Reference,
+    TimingFlags,
+)
 from quantacore.gateware.telemetry.sticky import StickyFlags
 from quantacore.gateware.timing.counter import SplitCounter, TickCounter
 from quantacore.gateware.timing.discipline import Discipline, ReferenceEdges

@@ -14,8 +14,13 @@ import numpy as np
 from quantacore.gateware.layouts import timing as layout
 from quantacore.gateware.layouts.registers import Access
 from quantacore.gateware.layouts.tags import FINE_BITS, FINE_PER_TICK
-from quantacore.gateware.layouts.timing import (LoopGains, LoopState, Reference, TimingControl,
-                                                TimingFlags)
+from quantacore.gateware.layouts.timing import (
+    LoopGains,
+    LoopState,
+    Reference,
+    TimingControl,
+    TimingFlags,
+)
 
 __all__ = ["TimingModel", "rising_edges", "ideal_loop"]
 
@@ -286,7 +291,8 @@ class TimingModel:
                     # The last chance to fire is in this very clock.
                     self._at(clock, 8, self._disarm, i, trigger)
         elif name == "sync_next":
-            self._syncs[index] = {"since": clock, "next": value, "not_before": clock + 2, "fresh": True}
+            self._syncs[index] = {"since": clock, "next": value, "not_before": clock + 2,
+                                  "fresh": True}
             self._plan_sync(index)
             if not self._settings["sync_period"][index]:
                 self._at(clock + 2, 8, self._stop_sync, index, self._syncs[index])

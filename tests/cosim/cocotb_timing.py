@@ -177,7 +177,7 @@ class Bench:
     async def read(self, name, index=0):
         """Read; the model must hold the same value."""
         _offset, register = OFFSETS[name]
-        total = 0
+        total, expected = 0, None
         for word in range(register.words):
             value, held = await self._access(name, index, word, None)
             expected = held if word == 0 else expected
@@ -342,8 +342,8 @@ async def sync_outputs_follow_the_virtual_clock(dut):
     bench.check()
 
 
-async def lock(bench, *, period, offset_ppm=50.0, edges=60, window=None, threshold=4 * STEP + 300, first=300,
-               **more):
+async def lock(bench, *, period, offset_ppm=50.0, edges=60, window=None,
+               threshold=4 * STEP + 300, first=300, **more):
     """Reference edges as a local clock with a frequency offset sees them, from now on."""
     await bench.discipline(period=period, window=window or period // 8, threshold=threshold,
                            **more)
