@@ -26,7 +26,7 @@ INTEGRAL_BITS = 16
 #: From a register write on the block's bus to its effect.
 WRITE_LATENCY = 2
 #: From ``tick_load`` on the block's bus until ``tick`` reads the value.
-TICK_LOAD_LATENCY = 4
+TICK_LOAD_LATENCY = 5
 #: From a reference edge's sample word, or from the tick at which an edge is overdue, until the
 #: loop takes it up.
 DECISION_LATENCY = 4

@@ -80,13 +80,22 @@ class TimingUnit(wiring.Component):
 
         m.d.comb += [
             self.tick.eq(counter.tick),
-            counter.load.eq(bank.tick_load_written),
-            counter.value.eq(bank.tick_load),
             bank.tick.eq(counter.tick),
             virtual.rate.eq(loop.rate),
             virtual.load.eq(loop.load),
             virtual.load_whole.eq(loop.load_whole),
             virtual.load_fraction.eq(loop.load_fraction),
+        ]
+
+        # Strobes of the bus that move many bits at once, registered: decoding the address and
+        # reaching every bit of them does not fit one clock.
+        take_snapshot = Signal()
+        clear = Signal.like(flags.clear)
+        m.d.sync += [
+            counter.load.eq(bank.tick_load_written),
+            counter.value.eq(bank.tick_load),
+            take_snapshot.eq(bank.snapshot_written & bank.snapshot),
+            clear.eq(bank.flags_clear),
         ]
 
         # The tick and the virtual clock as they were when the edge's word came in.
@@ -125,7 +134,7 @@ class TimingUnit(wiring.Component):
             bank.holdover_ticks.eq(holdover.count),
         ]
 
-        with m.If(bank.snapshot_written & bank.snapshot):
+        with m.If(take_snapshot):
             m.d.sync += [
                 bank.snapshot_tick.eq(counter.tick),
                 bank.snapshot_virtual.eq(virtual.whole),
@@ -170,7 +179,7 @@ class TimingUnit(wiring.Component):
             events.trigger_late.eq(late.any()),
             events.rate_limited.eq(loop.limited),
             events.sync_late.eq(sync_late.any()),
-            flags.clear.eq(bank.flags_clear),
+            flags.clear.eq(clear),
             flags.now.eq(counter.tick),
             bank.flags.eq(flags.flags),
         ]

@@ -260,25 +260,23 @@ class TimingModel:
             else:
                 self._settings[name] = value
         if name == "tick_load":
-            self._ticks = [*self._ticks[-3:], (clock + 2, value)]
+            loaded = clock - layout.WRITE_LATENCY + layout.TICK_LOAD_LATENCY
+            self._ticks = [*self._ticks[-3:], (loaded, value)]
             for i, trigger in enumerate(self._triggers):
                 if trigger is not None:
                     self._plan_trigger(i)
         elif name == "snapshot" and value:
-            # Taken in the clock before the one in which it can be read.
-            virtual = self.virtual_at(clock - 1)
-            self._snapshot = (self.tick_at(clock - 1), virtual // _ONE & _MASK, virtual % _ONE,
-                              self._piece(clock - 1)[2])
+            # Taken now, and read from the next clock on.
+            virtual = self.virtual_at(clock)
+            self._at(clock + 1, 0, self._take, (self.tick_at(clock), virtual // _ONE & _MASK,
+                                                virtual % _ONE, self._piece(clock)[2]))
         elif name in ("rate_write", "virtual_load"):
             self._commands[name] = value
             self._kick_soon()
         elif name == "control":
             self._kick_soon()
         elif name == "flags":
-            for i, flag in enumerate(_FLAGS):
-                if value >> i & 1:
-                    self._flags[flag][:] = [0, 0, 0]
-            self._at(clock, 9, self._note_flags)
+            self._at(clock + 1, 0, self._clear, value)
         elif name == "trigger_time":
             old = self._triggers[index]
             if old is not None and old["fires"] == clock + 1:
@@ -298,6 +296,15 @@ class TimingModel:
                 self._at(clock + 2, 8, self._stop_sync, index, self._syncs[index])
         elif name == "sync_period" and not value and self._syncs[index] is not None:
             self._at(clock + 2, 8, self._stop_sync, index, self._syncs[index])
+
+    def _take(self, snapshot):
+        self._snapshot = snapshot
+
+    def _clear(self, mask):
+        for i, flag in enumerate(_FLAGS):
+            if mask >> i & 1:
+                self._flags[flag][:] = [0, 0, 0]
+        self._at(self.clock, 9, self._note_flags)
 
     def _kick_soon(self):
         self._at(max(self.clock, self._free_at), 7, self._kick)
