@@ -613,7 +613,7 @@ def ideal_loop(deviation_ticks, *, period, lock_threshold, lock_count, gains, in
                 ahead += now - last[1] + rate * span + integral * (since - span)
                 last = k, now
                 error = -ahead
-                if (abs(error) <= threshold) is (state == "locked"):
+                if (abs(error) <= threshold) == (state == "locked"):
                     run = 0
                 else:
                     run += 1
