@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quantacore.gateware.layouts.timing import (DECISION_LATENCY, EDGE_CLOCKS, TIMING, LoopState)
+from quantacore.gateware.layouts.timing import DECISION_LATENCY, EDGE_CLOCKS, TIMING, LoopState
 from quantacore.sim.golden.timing import TimingModel, ideal_loop
 
 INITS = {register.name: register.init for register in TIMING.registers}
