@@ -50,8 +50,8 @@ def test_plain_signed_wide_and_array_values():
         await regs.tagger.delay[2].write(-5)
         assert node.get("tagger.delay", 2) == (1 << 24) - 5
         assert await regs.tagger.delay[2].read() == -5
-        await regs.timing.period.write(1 << 40)
-        assert await regs.timing.period.read() == 1 << 40
+        await regs.timing.acquire_virtual.write(1 << 40)
+        assert await regs.timing.acquire_virtual.read() == 1 << 40
         await regs.tagger.dead_time[3].write(9)
         assert await regs.tagger.dead_time.read() == [0, 0, 0, 9, 0, 0, 0, 0]
         node.set("tagger.seen", 1 << 47, 7)
@@ -99,8 +99,8 @@ def test_timed_write_through_a_register():
         await regs.identity.scratch.write_at(1000, 6)
         node.tick = 1000
         assert await regs.identity.scratch.read() == 6
-        with pytest.raises(ValueError, match="timing.period has 64 bits; a timed write takes 32"):
-            await regs.timing.period.write_at(2000, 1)
+        with pytest.raises(ValueError, match="acquire_virtual has 64 bits; a timed write takes 32"):
+            await regs.timing.acquire_virtual.write_at(2000, 1)
         with pytest.raises(ValueError, match="can only be read"):
             await regs.identity.magic.write_at(2000, 1)
 
