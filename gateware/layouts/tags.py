@@ -59,9 +59,10 @@ class TagKind(enum.Enum, shape=4):
     TAG = 0
     #: The upper bits of all times that follow: :class:`EpochRecord`.
     EPOCH = 1
-    #: The record buffer is full; records from this time on are lost. A :class:`TagRecord`.
+    #: The record buffer is full; this is the first edge that is lost. A :class:`TagRecord`.
     OVERFLOW_BEGIN = 2
-    #: Records are kept again from this time on; a LOST record follows. A :class:`TagRecord`.
+    #: There is room again; this was the last edge that was lost, and a LOST record follows. A
+    #: :class:`TagRecord`.
     OVERFLOW_END = 3
     #: How many edges are missing before this record: :class:`LostRecord`.
     LOST = 4

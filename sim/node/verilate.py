@@ -17,8 +17,16 @@ def to_verilog(component, name):
     The same component gives the same text on every machine, so the text can key a cache.
     """
     from amaranth.back import verilog
+    from amaranth.hdl import Const, Value
 
-    return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    # Left to itself, Amaranth makes a port of the constant that is `ready` of a stream which
+    # can't be stalled, and then refuses it.
+    ports = {}
+    for path, _member, port in component.signature.flatten(component):
+        if not isinstance(value := Value.cast(port), Const):
+            ports["__".join(map(str, path))] = (value, None)
+    return verilog.convert(component, name=name, ports=ports, emit_src=False,
+                           strip_internal_attrs=True)
 
 
 def verilator_environment():

@@ -1,0 +1,129 @@
+"""From rows of edges to one edge per clock, in the order of time."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from quantacore.gateware.herald.edge import LOSS_BITS, Item
+from quantacore.gateware.herald.rows import check_geometry, row_layout
+from quantacore.gateware.layouts.tags import FINE_BITS
+
+__all__ = ["Serialiser"]
+
+
+def _lowest(m, domain, target, bits, values):
+    """Assign to ``target`` the value that belongs to the lowest set bit."""
+    with m.If(bits[0]):
+        domain += target.eq(values[0])
+    for bit, value in list(zip(bits, values, strict=True))[1:]:
+        with m.Elif(bit):
+            domain += target.eq(value)
+
+
+class Serialiser(wiring.Component):
+    """Takes rows apart: sample by sample, and inside a sample by channel.
+
+    Stage A cuts a row into its samples that hold edges, one per clock; stage B emits the edges of
+    such a slice, one per clock. Neither waits for the other's reload, so edges leave without a
+    gap as long as rows wait. A row's count of lost edges leaves ahead of its edges and takes one
+    clock.
+
+    Latency: 3 clocks.
+
+    Parameters
+    ----------
+    channels, samples, fine
+        See :class:`~quantacore.gateware.herald.tagger.Tagger`.
+
+    Members
+    -------
+    i : stream of rows
+    enable : In(1)
+        While low, nothing leaves from the next clock on.
+    o : stream of Item, always ready
+        An edge's ``fine`` is its place in the tick: sample times samples' length plus fine code.
+    """
+
+    def __init__(self, *, channels, samples, fine):
+        check_geometry(channels, samples)
+        self.channels = channels
+        self.samples = samples
+        self.fine = fine
+        super().__init__({
+            "i": In(stream.Signature(row_layout(channels, samples, fine))),
+            "enable": In(1),
+            "o": Out(stream.Signature(Item, always_ready=True)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        layout = row_layout(self.channels, self.samples, self.fine)
+        code_bits = FINE_BITS - exact_log2(self.samples)
+        members = {"edges": self.channels, "levels": self.channels, "tick": 64,
+                   "sample": range(self.samples), "lost": LOSS_BITS, "has_lost": 1, "start": 1}
+        if self.fine:
+            members["fine"] = data.ArrayLayout(code_bits, self.channels)
+        part = Signal(data.StructLayout(members))
+        part_valid, part_done = Signal(), Signal()
+        row, left, row_valid = Signal(layout), Signal(self.samples), Signal()
+
+        # Stage A. `left` are the samples of the row that have not become a slice.
+        slot, last = Signal(), Signal()
+        m.d.comb += [
+            slot.eq(~part_valid | part_done),
+            last.eq((left & (left - 1)) == 0),
+            self.i.ready.eq(~row_valid | (slot & last)),
+        ]
+        with m.If(slot):
+            m.d.sync += [
+                part_valid.eq(row_valid),
+                part.tick.eq(row.tick),
+                part.lost.eq(row.lost),
+                part.has_lost.eq(row.has_lost),
+                part.start.eq(row.start),
+                part.edges.eq(0),
+            ]
+            rows = []
+            for j in range(self.samples):
+                bits = Cat(row.edges[i][j] for i in range(self.channels))
+                levels = Cat(row.levels[i][j] for i in range(self.channels))
+                fine = (Cat(row.fine[i][j] for i in range(self.channels)) if self.fine
+                        else C(0, 0))
+                rows.append(Cat(bits, levels, C(j, exact_log2(self.samples)), fine))
+            targets = [part.edges, part.levels, part.sample]
+            if self.fine:
+                targets.append(Value.cast(part.fine))
+            _lowest(m, m.d.sync, Cat(targets), left, rows)
+            # What comes before the row comes before its first slice only.
+            m.d.sync += [row.has_lost.eq(0), row.start.eq(0), left.eq(left & (left - 1))]
+        with m.If(self.i.ready):
+            m.d.sync += [row.eq(self.i.payload), left.eq(self.i.payload.occupied),
+                         row_valid.eq(self.i.valid)]
+
+        # Stage B.
+        rest = Signal(self.channels)
+        go = Signal()
+        m.d.comb += [
+            rest.eq(part.edges & (part.edges - 1)),
+            go.eq(part_valid & self.enable),
+            part_done.eq(self.enable & Mux(part.has_lost, part.edges == 0, rest == 0)),
+        ]
+        m.d.sync += [
+            self.o.valid.eq(go),
+            self.o.payload.edge.tick.eq(Mux(part.has_lost, part.lost, part.tick)),
+            self.o.payload.lost.eq(part.has_lost),
+            self.o.payload.start.eq(part.start),
+        ]
+        fines = [part.fine[i] if self.fine else C(0, code_bits) for i in range(self.channels)]
+        _lowest(m, m.d.sync,
+                Cat(self.o.payload.edge.fine, self.o.payload.edge.falling,
+                    self.o.payload.edge.channel),
+                part.edges,
+                [Cat(fines[i], part.sample if self.samples > 1 else C(0, 0), ~part.levels[i],
+                     C(i, 6)) for i in range(self.channels)])
+        with m.If(go & ~part_done):
+            m.d.sync += [part.has_lost.eq(0), part.start.eq(0)]
+            with m.If(~part.has_lost):
+                m.d.sync += part.edges.eq(rest)
+        return m
