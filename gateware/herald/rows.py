@@ -120,9 +120,8 @@ class RowQueue(wiring.Component):
             queue.i.payload.start.eq(self.started | start_waits),
             queue.i.valid.eq(~dropping & (self.i.valid | has_pending)),
         ]
-        for j in range(self.samples):
-            with m.If(~self.i.valid):
-                m.d.comb += queue.i.payload.occupied.eq(0)
+        with m.If(~self.i.valid):
+            m.d.comb += queue.i.payload.occupied.eq(0)
         with m.If(queue.i.valid):
             m.d.sync += [pending.eq(0), has_pending.eq(0), start_waits.eq(0)]
         with m.Else():

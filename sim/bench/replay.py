@@ -147,7 +147,8 @@ class Replay:
         result = subprocess.run(
             ["verilator", "--cc", "--build", "-j", "2", "-O3", "-Wno-fatal", "-Wno-WIDTH",
              "-Wno-UNOPTFLAT", "--x-initial", "0", "--noassert", "--top-module", name,
-             "-CFLAGS", "-fPIC", "-MAKEFLAGS", "OPT_FAST=-O2 OPT_GLOBAL=-O2 OPT_SLOW=-O0", "--lib-create", name, "-Mdir", ".", f"{name}.v",
+             "-CFLAGS", "-fPIC", "-MAKEFLAGS", "OPT_FAST=-O2 OPT_GLOBAL=-O2 OPT_SLOW=-O0",
+             "--lib-create", name, "-Mdir", ".", f"{name}.v",
              "driver.cpp"],
             cwd=folder, capture_output=True, text=True,
             env={**os.environ, **verilator_environment()})

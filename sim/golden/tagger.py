@@ -162,8 +162,9 @@ class ParsedStream:
 def parse_records(records):
     """Decode a record stream and check its grammar.
 
-    Grammar: ``(LOST(BURST) | EPOCH | TAG | BEGIN [EPOCH] END LOST(BUFFER)+ LOST(BURST)*)*``, with an
-    EPOCH somewhere before the first record that has a time. A stream may end inside an overflow.
+    Grammar: ``(LOST(BURST) | EPOCH | TAG | BEGIN [EPOCH] END LOST(BUFFER)+ LOST(BURST)*)*``, with
+    an EPOCH somewhere before the first record that has a time. A stream may end inside an
+    overflow.
     """
     parsed = ParsedStream()
     epoch = None

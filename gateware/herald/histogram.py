@@ -1,0 +1,369 @@
+"""Start-stop and all-pairs histogram of two channels, in block RAM."""
+
+from amaranth import *
+from amaranth.hdl import signed
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from quantacore.gateware.csr import CsrSignature, RegisterBank
+from quantacore.gateware.herald.edge import Edge
+from quantacore.gateware.layouts.tagger import (
+    HISTOGRAM,
+    HISTOGRAM_BINS,
+    HistogramFlags,
+    HistogramMode,
+)
+from quantacore.gateware.layouts.tags import FINE_BITS
+from quantacore.gateware.stream import Queue
+from quantacore.gateware.telemetry.sticky import StickyFlags
+
+__all__ = ["Histogram"]
+
+_TIME_BITS = 64 + FINE_BITS
+_BIN_BITS = exact_log2(HISTOGRAM_BINS)
+_HALF = HISTOGRAM_BINS // 2
+#: Differences that the widest bins can still tell apart fit this many bits.
+_TAU_BITS = _BIN_BITS + 31 + 2
+#: Clocks that a counted pair takes from its decision to the memory, rounded up.
+_SETTLE = 8
+_STARTS, _STOPS = 0, 1
+
+
+class _BinCounter(wiring.Component):
+    """The bins: one increment per clock, to any bin, also the same one again and again.
+
+    Members
+    -------
+    valid, bin : In
+        Count one. Takes 4 clocks.
+    zero_valid, zero : In
+        Clear a bin, in a clock in which no increment is under way.
+    counted : Out(1)
+        High for one clock per increment done.
+    full : Out(1)
+        High for one clock per increment refused because the bin holds the largest number.
+    address : In, data : Out
+        A second reader; data is one clock behind.
+    """
+
+    def __init__(self, *, count_bits):
+        self.count_bits = count_bits
+        super().__init__({
+            "valid": In(1), "bin": In(_BIN_BITS),
+            "zero_valid": In(1), "zero": In(_BIN_BITS),
+            "counted": Out(1), "full": Out(1),
+            "address": In(_BIN_BITS), "data": Out(count_bits),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.bins = bins = memory.Memory(shape=self.count_bits, depth=HISTOGRAM_BINS,
+                                                 init=[])
+        write = bins.write_port()
+        read, host = bins.read_port(), bins.read_port()
+        m.d.comb += [host.addr.eq(self.address), self.data.eq(host.data),
+                     host.en.eq(1), read.en.eq(1), read.addr.eq(self.bin)]
+
+        # Read, register, add, write. What the read could not see yet is one of the three
+        # increments ahead; which of them had the same bin is known before the sum is made.
+        bin_1, bin_2, bin_3 = (Signal(_BIN_BITS, name=f"bin_{i}") for i in (1, 2, 3))
+        valid_1, valid_2, valid_3 = (Signal(name=f"valid_{i}") for i in (1, 2, 3))
+        bin_4, valid_4 = Signal(_BIN_BITS), Signal()
+        old, same = Signal(self.count_bits), Signal(3)
+        new_3, new_4, new_5 = (Signal(self.count_bits, name=f"new_{i}") for i in (3, 4, 5))
+        m.d.sync += [
+            bin_1.eq(self.bin), valid_1.eq(self.valid),
+            bin_2.eq(bin_1), valid_2.eq(valid_1), old.eq(read.data),
+            same[0].eq(valid_2 & (bin_1 == bin_2)),
+            same[1].eq(valid_3 & (bin_1 == bin_3)),
+            same[2].eq(valid_4 & (bin_1 == bin_4)),
+            bin_3.eq(bin_2), valid_3.eq(valid_2),
+            bin_4.eq(bin_3), valid_4.eq(valid_3), new_4.eq(new_3), new_5.eq(new_4),
+        ]
+        value = Signal(self.count_bits)
+        with m.If(same[0]):
+            m.d.comb += value.eq(new_3)
+        with m.Elif(same[1]):
+            m.d.comb += value.eq(new_4)
+        with m.Elif(same[2]):
+            m.d.comb += value.eq(new_5)
+        with m.Else():
+            m.d.comb += value.eq(old)
+        m.d.sync += [
+            new_3.eq(Mux(value.all(), value, value + 1)),
+            self.counted.eq(valid_2 & ~value.all()), self.full.eq(valid_2 & value.all()),
+        ]
+        m.d.comb += [
+            write.addr.eq(Mux(self.zero_valid, self.zero, bin_3)),
+            write.data.eq(Mux(self.zero_valid, 0, new_3)),
+            write.en.eq(self.zero_valid | valid_3),
+        ]
+        return m
+
+
+class Histogram(wiring.Component):
+    """Counts time differences stop - start of two channels.
+
+    ``START_STOP`` counts, for each start, the first stop at or after it; bin 0 is zero.
+    ``ALL_PAIRS`` counts every pair; the middle bin is zero. Both go by the edges' times, whatever
+    order delays have put them in. If start and stop are the same channel, each edge is paired
+    with earlier ones, so that differences are positive.
+
+    The last ``ring`` edges of each channel are remembered, as long as they can find a partner. An
+    edge that must be forgotten while an edge at the time of its successor would still be in the
+    range of the histogram counts as ``pairs_lost``. Edges wait in a queue of ``queue_depth``; an
+    edge takes about 12 clocks and one more for each edge of the other channel inside the range.
+    Edges that find the queue full are counted in ``edges_lost``.
+
+    Clearing takes effect at once: edges on their way, and those that come while ``busy``, do not
+    count. When ``run`` falls, the edges in the queue still count; then the rings are emptied.
+
+    Parameters
+    ----------
+    ring : int
+        A power of two from 2.
+    queue_depth : int
+        From 16.
+    count_bits : int
+        Bits of a bin, 2 to 32; bins stop at the largest number.
+
+    Members
+    -------
+    csr : In(CsrSignature)
+        Registers of the block :data:`~quantacore.gateware.layouts.tagger.HISTOGRAM`.
+    tick : In(64)
+        Tick counter.
+    edges : stream of Edge, always ready
+    """
+
+    def __init__(self, *, ring=16, queue_depth=512, count_bits=32):
+        for name, value in (("ring", ring), ("queue_depth", queue_depth),
+                            ("count_bits", count_bits)):
+            if not isinstance(value, int):
+                raise TypeError(f"Histogram {name} must be an integer, not {value!r}")
+        if ring < 2 or ring & (ring - 1):
+            raise ValueError(f"Histogram ring must be a power of two from 2 up, not {ring}")
+        if queue_depth < 16:
+            raise ValueError(f"Histogram queue depth must be at least 16, not {queue_depth}")
+        if not 2 <= count_bits <= 32:
+            raise ValueError(f"Histogram count bits must be 2 to 32, not {count_bits}")
+        self.ring = ring
+        self.queue_depth = queue_depth
+        self.count_bits = count_bits
+        self.bank = RegisterBank(HISTOGRAM)
+        super().__init__({
+            "csr": In(CsrSignature(self.bank.bus.signature.flip().address_width)),
+            "tick": In(64),
+            "edges": In(stream.Signature(Edge, always_ready=True)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.bank = bank = self.bank
+        m.submodules.flags = flags = StickyFlags(len(HistogramFlags.as_shape().members))
+        m.submodules.counter = counter = _BinCounter(count_bits=self.count_bits)
+        wiring.connect(m, wiring.flipped(self.csr), bank.bus)
+        control = bank.control
+        all_pairs = Signal()
+        same_channel = Signal()
+        busy = Signal()
+        m.d.sync += [all_pairs.eq(control.mode == HistogramMode.ALL_PAIRS),
+                     same_channel.eq(control.start_channel == control.stop_channel)]
+
+        # Selected edges go to the queue, two clocks later.
+        waiting = data.StructLayout({"time": _TIME_BITS, "stop": 1})
+        m.submodules.queue = queue = Queue(waiting, depth=self.queue_depth)
+        edge_time, is_start, is_stop = Signal(_TIME_BITS), Signal(), Signal()
+        accept = Signal()
+        full, edge_lost = Signal(), Signal()
+        m.d.comb += accept.eq(self.edges.valid & control.run & ~busy)
+        m.d.sync += [
+            edge_time.eq(Cat(self.edges.payload.fine, self.edges.payload.tick)),
+            is_start.eq(accept & (self.edges.payload.channel == control.start_channel)),
+            is_stop.eq(accept & (self.edges.payload.channel == control.stop_channel)),
+            full.eq(queue.level >= self.queue_depth - 4),
+            queue.i.payload.time.eq(edge_time),
+            queue.i.payload.stop.eq(is_stop),
+            queue.i.valid.eq((is_start | is_stop) & ~full),
+            edge_lost.eq((is_start | is_stop) & full),
+        ]
+
+        # Rings. The newest entry is just below `head`, `filled` of them hold.
+        index_bits = exact_log2(self.ring)
+        m.submodules.rings = rings = memory.Memory(shape=_TIME_BITS, depth=2 * self.ring, init=[])
+        ring_write, ring_read = rings.write_port(), rings.read_port()
+        heads = Array(Signal(index_bits, name=f"head_{i}") for i in range(2))
+        filled = Array(Signal(range(self.ring + 1), name=f"filled_{i}") for i in range(2))
+
+        current, current_stop = Signal(_TIME_BITS), Signal()
+        scan_ring, push_ring = Signal(), Signal()
+        position, number = Signal(range(self.ring + 1)), Signal(range(self.ring + 1))
+        index, oldest = Signal(index_bits), Signal(index_bits)
+        probing = Signal()
+        m.d.comb += ring_read.en.eq(1)
+
+        # The pipe that turns an entry into a bin. `probe` marks the entry that the current edge
+        # will push out, which is compared as if the current edge were its partner.
+        class Step:
+            def __init__(self, number, before=None):
+                self.valid = Signal(name=f"step_valid_{number}")
+                self.probe = Signal(name=f"step_probe_{number}")
+                self.position = Signal(range(ring_size + 1), name=f"step_position_{number}")
+                if before is not None:
+                    m.d.sync += [self.valid.eq(before.valid), self.probe.eq(before.probe),
+                                 self.position.eq(before.position)]
+
+        ring_size = self.ring
+        steps = [Step(0)]
+        for i in range(1, 8):
+            steps.append(Step(i, steps[-1]))
+        entry_2, minuend_3, subtrahend_3 = (Signal(_TIME_BITS, name=name) for name in
+                                            ("entry_2", "minuend_3", "subtrahend_3"))
+        tau_4 = Signal(signed(_TIME_BITS + 1))
+        tau_5, fits_5 = Signal(signed(_TAU_BITS)), Signal()
+        tau_6, fits_6 = Signal(signed(_TAU_BITS)), Signal()
+        tau_7, fits_7 = Signal(signed(_TAU_BITS)), Signal()
+        m.d.sync += [
+            entry_2.eq(ring_read.data),
+            minuend_3.eq(current), subtrahend_3.eq(entry_2),
+            tau_4.eq(minuend_3 - subtrahend_3),
+            tau_5.eq(Cat(tau_4[:_TAU_BITS - 1], tau_4[-1])),
+            fits_5.eq((tau_4[_TAU_BITS - 1:] == 0) | tau_4[_TAU_BITS - 1:].all()),
+            tau_6.eq(tau_5 >> Cat(C(0, 3), control.bin_shift[3:])), fits_6.eq(fits_5),
+            tau_7.eq(tau_6 >> control.bin_shift[:3]), fits_7.eq(fits_6),
+        ]
+        with m.If(~current_stop & ~steps[2].probe):
+            m.d.sync += [minuend_3.eq(entry_2), subtrahend_3.eq(current)]
+
+        # Stage 7 decides. Entries come newest first, so the first that is finished (without a
+        # partner from now on) ends what the ring holds.
+        step = steps[7]
+        negative, in_range = Signal(), Signal()
+        finished, hit, chosen = Signal(), Signal(), Signal()
+        cut, cut_at, found, found_in_range = Signal(), Signal.like(position), Signal(), Signal()
+        probe_in_range = Signal()
+        middle = tau_7[_BIN_BITS - 1:]
+        m.d.comb += [
+            negative.eq(tau_7[-1]),
+            in_range.eq(fits_7 & Mux(all_pairs, (middle == 0) | middle.all(),
+                                     tau_7[_BIN_BITS:] == 0)),
+            finished.eq(Mux(all_pairs, ~in_range & (negative ^ current_stop),
+                            negative ^ current_stop)),
+            hit.eq(in_range & (all_pairs | current_stop)),
+            chosen.eq(~all_pairs & ~current_stop & ~negative),
+        ]
+        found_bin, count_found = Signal(_BIN_BITS), Signal()
+        pair_bin = Signal(_BIN_BITS)
+        m.d.comb += pair_bin.eq(tau_7[:_BIN_BITS] ^ Mux(all_pairs, _HALF, 0))
+        m.d.sync += counter.valid.eq(0)
+        with m.If(step.valid & ~step.probe):
+            m.d.sync += [counter.valid.eq(hit), counter.bin.eq(pair_bin)]
+            with m.If(finished & ~cut):
+                m.d.sync += [cut.eq(1), cut_at.eq(step.position)]
+            with m.If(chosen):
+                m.d.sync += [found.eq(1), found_in_range.eq(in_range), found_bin.eq(pair_bin)]
+        with m.If(step.valid & step.probe):
+            m.d.sync += probe_in_range.eq(in_range)
+        with m.If(count_found):
+            m.d.sync += [counter.valid.eq(1), counter.bin.eq(found_bin)]
+
+        sweep = Signal(_BIN_BITS + 1)
+        pair_lost = Signal()
+        left = Signal(range(self.ring + 1))
+        keep = Signal()
+        m.d.sync += pair_lost.eq(0)
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(busy):
+                    m.d.sync += sweep.eq((1 << (_BIN_BITS + 1)) - _SETTLE)
+                    m.next = "SWEEP"
+                with m.Elif(queue.o.valid):
+                    m.d.comb += queue.o.ready.eq(1)
+                    m.d.sync += [current.eq(queue.o.payload.time),
+                                 current_stop.eq(queue.o.payload.stop)]
+                    m.next = "CHOOSE"
+                with m.Elif(~control.run):
+                    m.d.sync += [filled[0].eq(0), filled[1].eq(0)]
+            with m.State("CHOOSE"):
+                m.d.sync += [
+                    scan_ring.eq(Mux(current_stop, _STARTS, _STOPS)),
+                    push_ring.eq(Mux(current_stop & ~same_channel, _STOPS, _STARTS)),
+                    cut.eq(0), found.eq(0), probe_in_range.eq(0), position.eq(0),
+                ]
+                m.next = "PREPARE"
+            with m.State("PREPARE"):
+                m.d.sync += [
+                    number.eq(filled[scan_ring]), index.eq(heads[scan_ring] - 1),
+                    oldest.eq(heads[push_ring]),
+                    probing.eq(filled[push_ring] == self.ring),
+                ]
+                m.next = "SCAN"
+            with m.State("SCAN"):
+                m.d.comb += ring_read.addr.eq(Cat(index, scan_ring))
+                with m.If(position == number):
+                    m.d.comb += [ring_read.addr.eq(Cat(oldest, push_ring)),
+                                 steps[0].valid.eq(probing), steps[0].probe.eq(1)]
+                    m.next = "WAIT"
+                with m.Else():
+                    m.d.comb += [steps[0].valid.eq(1), steps[0].position.eq(position)]
+                    m.d.sync += [position.eq(position + 1), index.eq(index - 1)]
+            with m.State("WAIT"):
+                with m.If(~Cat(step.valid for step in steps).any()):
+                    m.d.sync += [left.eq(Mux(cut, cut_at, number)),
+                                 keep.eq(~found)]
+                    m.next = "TRIM"
+            with m.State("TRIM"):
+                m.d.comb += count_found.eq(found & found_in_range)
+                m.d.sync += filled[scan_ring].eq(left)
+                m.next = "PUSH"
+            with m.State("PUSH"):
+                m.d.comb += [
+                    ring_write.addr.eq(Cat(heads[push_ring], push_ring)),
+                    ring_write.data.eq(current),
+                    ring_write.en.eq(keep),
+                ]
+                with m.If(keep):
+                    m.d.sync += heads[push_ring].eq(heads[push_ring] + 1)
+                    with m.If(filled[push_ring] != self.ring):
+                        m.d.sync += filled[push_ring].eq(filled[push_ring] + 1)
+                    with m.Else():
+                        m.d.sync += pair_lost.eq(
+                            probe_in_range & (all_pairs | (push_ring == _STARTS)))
+                m.next = "IDLE"
+            with m.State("SWEEP"):
+                # The first few clocks let increments under way finish.
+                m.d.comb += [queue.o.ready.eq(1), counter.zero.eq(sweep),
+                             counter.zero_valid.eq(~sweep[-1])]
+                m.d.sync += [sweep.eq(sweep + 1), filled[0].eq(0), filled[1].eq(0)]
+                with m.If(sweep == HISTOGRAM_BINS - 1):
+                    m.d.sync += busy.eq(0)
+                    m.next = "IDLE"
+        with m.If(bank.clear_written & bank.clear[0]):
+            m.d.sync += busy.eq(1)
+
+        for count, event in ((bank.starts, is_start), (bank.stops, is_stop),
+                             (bank.pairs, counter.counted), (bank.edges_lost, edge_lost),
+                             (bank.pairs_lost, pair_lost)):
+            total, was = Signal(32), Signal()
+            m.d.sync += was.eq(event)
+            m.d.comb += count.eq(total)
+            with m.If(busy):
+                m.d.sync += total.eq(0)
+            with m.Elif(was & ~total.all()):
+                m.d.sync += total.eq(total + 1)
+
+        events = {"edge_lost": edge_lost, "pair_lost": pair_lost, "bin_full": counter.full}
+        m.d.comb += [
+            bank.busy.eq(busy),
+            counter.address.eq(bank.bins_address),
+            bank.bins_data.eq(counter.data),
+            flags.now.eq(self.tick),
+            flags.events.eq(Cat(events[name] for name, _ in HistogramFlags.as_shape())),
+            flags.clear.eq(bank.flags_clear),
+            bank.flags.eq(flags.flags),
+        ]
+        for i in range(flags.number):
+            m.d.comb += [bank.flag_counts[i].eq(flags.counts[i]),
+                         bank.flag_times[i].eq(flags.times[i])]
+        return m
