@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from quantacore.gateware.herald.edge import LOSS_BITS, Item
 from quantacore.gateware.herald.rows import check_geometry, row_layout
+from quantacore.gateware.herald.skid import Skid
 from quantacore.gateware.layouts.tags import FINE_BITS
 
 __all__ = ["Serialiser"]
@@ -29,7 +30,7 @@ class Serialiser(wiring.Component):
     gap as long as rows wait. A row's count of lost edges leaves ahead of its edges and takes one
     clock.
 
-    Latency: 3 clocks.
+    Latency: 5 clocks.
 
     Parameters
     ----------
@@ -64,44 +65,43 @@ class Serialiser(wiring.Component):
                    "sample": range(self.samples), "lost": LOSS_BITS, "has_lost": 1, "start": 1}
         if self.fine:
             members["fine"] = data.ArrayLayout(code_bits, self.channels)
-        part = Signal(data.StructLayout(members))
-        part_valid, part_done = Signal(), Signal()
-        row, left, row_valid = Signal(layout), Signal(self.samples), Signal()
+        part_layout = data.StructLayout(members)
+        m.submodules.rows = rows = Skid(layout)
+        m.submodules.parts = parts = Skid(part_layout)
+        wiring.connect(m, wiring.flipped(self.i), rows.i)
 
         # Stage A. `left` are the samples of the row that have not become a slice.
-        slot, last = Signal(), Signal()
+        row, left, row_valid = Signal(layout), Signal(self.samples), Signal()
+        last = Signal()
         m.d.comb += [
-            slot.eq(~part_valid | part_done),
             last.eq((left & (left - 1)) == 0),
-            self.i.ready.eq(~row_valid | (slot & last)),
+            rows.o.ready.eq(~row_valid | (parts.i.ready & last)),
+            parts.i.valid.eq(row_valid),
+            parts.i.payload.tick.eq(row.tick),
+            parts.i.payload.lost.eq(row.lost),
+            parts.i.payload.has_lost.eq(row.has_lost),
+            parts.i.payload.start.eq(row.start),
         ]
-        with m.If(slot):
-            m.d.sync += [
-                part_valid.eq(row_valid),
-                part.tick.eq(row.tick),
-                part.lost.eq(row.lost),
-                part.has_lost.eq(row.has_lost),
-                part.start.eq(row.start),
-                part.edges.eq(0),
-            ]
-            rows = []
-            for j in range(self.samples):
-                bits = Cat(row.edges[i][j] for i in range(self.channels))
-                levels = Cat(row.levels[i][j] for i in range(self.channels))
-                fine = (Cat(row.fine[i][j] for i in range(self.channels)) if self.fine
-                        else C(0, 0))
-                rows.append(Cat(bits, levels, C(j, exact_log2(self.samples)), fine))
-            targets = [part.edges, part.levels, part.sample]
-            if self.fine:
-                targets.append(Value.cast(part.fine))
-            _lowest(m, m.d.sync, Cat(targets), left, rows)
+        slices = []
+        for j in range(self.samples):
+            bits = Cat(row.edges[i][j] for i in range(self.channels))
+            levels = Cat(row.levels[i][j] for i in range(self.channels))
+            fine = Cat(row.fine[i][j] for i in range(self.channels)) if self.fine else C(0, 0)
+            slices.append(Cat(bits, levels, C(j, exact_log2(self.samples)), fine))
+        targets = [parts.i.payload.edges, parts.i.payload.levels, parts.i.payload.sample]
+        if self.fine:
+            targets.append(Value.cast(parts.i.payload.fine))
+        _lowest(m, m.d.comb, Cat(targets), left, slices)
+        with m.If(parts.i.ready):
             # What comes before the row comes before its first slice only.
             m.d.sync += [row.has_lost.eq(0), row.start.eq(0), left.eq(left & (left - 1))]
-        with m.If(self.i.ready):
-            m.d.sync += [row.eq(self.i.payload), left.eq(self.i.payload.occupied),
-                         row_valid.eq(self.i.valid)]
+        with m.If(rows.o.ready):
+            m.d.sync += [row.eq(rows.o.payload), left.eq(rows.o.payload.occupied),
+                         row_valid.eq(rows.o.valid)]
 
         # Stage B.
+        part, part_valid, part_done = Signal(part_layout), Signal(), Signal()
+        m.d.comb += parts.o.ready.eq(~part_valid | part_done)
         rest = Signal(self.channels)
         go = Signal()
         m.d.comb += [
@@ -126,4 +126,6 @@ class Serialiser(wiring.Component):
             m.d.sync += [part.has_lost.eq(0), part.start.eq(0)]
             with m.If(~part.has_lost):
                 m.d.sync += part.edges.eq(rest)
+        with m.If(parts.o.ready):
+            m.d.sync += [part.eq(parts.o.payload), part_valid.eq(parts.o.valid)]
         return m

@@ -35,8 +35,8 @@ class Writer(wiring.Component):
     the time of the last lost edge, then LOST with their number. It ends by itself, without
     waiting for another edge.
 
-    Latency: 4 clocks from an item to its record; one record per clock. Epochs, losses and
-    overflow marks take a clock each, in which the input waits.
+    Latency: 4 clocks from an item to its record; one record per clock. Losses and
+    overflow marks take a clock each, epochs two, in which the input waits.
 
     Parameters
     ----------
@@ -99,12 +99,31 @@ class Writer(wiring.Component):
             resume.eq((out.level <= 2) & (self.buffer_level <= self.resume_level)),
         ]
 
-        # One item, registered: the queue ahead may be slow block RAM.
+        # Two items, registered, the next one ready to step up. Whether an item needs a new epoch
+        # (`differs`) is known when it is taken in, and found anew after each change of epoch.
         item, valid, fresh, take = Signal(Item), Signal(), Signal(), Signal()
-        m.d.comb += self.i.ready.eq(~valid | take)
-        with m.If(self.i.ready):
+        spare, spare_valid = Signal(Item), Signal()
+        differs, spare_differs = Signal(), Signal()
+        epoch, known = Signal(64 - COARSE_BITS), Signal()
+
+        def epoch_bits(some):
+            return some.edge.tick[COARSE_BITS:]
+
+        free = ~valid | take
+        m.d.comb += self.i.ready.eq(~spare_valid)
+        with m.If(~spare_valid):
+            m.d.sync += [spare.eq(self.i.payload), spare_valid.eq(self.i.valid & ~free)]
+        with m.Elif(free):
+            m.d.sync += spare_valid.eq(0)
+        spare_epoch = Mux(spare_valid, epoch_bits(spare), epoch_bits(self.i.payload))
+        m.d.sync += spare_differs.eq(spare_epoch != epoch)
+        with m.If(free & spare_valid):
+            m.d.sync += [item.eq(spare), valid.eq(1), fresh.eq(spare.start),
+                         differs.eq(spare_differs)]
+        with m.Elif(free):
             m.d.sync += [item.eq(self.i.payload), valid.eq(self.i.valid),
-                         fresh.eq(self.i.payload.start & self.i.valid)]
+                         fresh.eq(self.i.payload.start & self.i.valid),
+                         differs.eq(epoch_bits(self.i.payload) != epoch)]
 
         # The record that leaves in the next clock; the queue always has a place for it.
         record, written = Signal(64), Signal()
@@ -130,12 +149,11 @@ class Writer(wiring.Component):
                     layout.kind.eq(TagKind.EPOCH),
                     epoch.eq(time.tick[COARSE_BITS:]), known.eq(1)]
 
-        epoch, known = Signal(64 - COARSE_BITS), Signal()
         # The edge of OVERFLOW_BEGIN, later the last one lost.
         mark = Signal(Item.as_shape()["edge"].shape)
         mark_epoch = Signal()
         new_epoch = Signal()
-        m.d.comb += new_epoch.eq(fresh | ~known | (item.edge.tick[COARSE_BITS:] != epoch))
+        m.d.comb += new_epoch.eq(fresh | ~known | differs)
 
         buffer_count = Signal(_PENDING_BITS)
         burst_count = Signal(_PENDING_BITS)
@@ -144,8 +162,9 @@ class Writer(wiring.Component):
         count_lost, count_written = Signal(), Signal()
         m.d.sync += self.overflow.eq(0)
 
-        # KEEP writes. DROP counts. CLOSE, BUFFER and BURST write the end of an overflow while the
-        # input waits. Whatever needs an epoch writes that first and then comes by again.
+        # KEEP writes, after SETTLE for a new epoch. DROP counts. CLOSE, BUFFER and BURST write the
+        # end of an overflow while the input waits. Whatever needs an epoch writes that first and
+        # then comes by again.
         with m.FSM():
             with m.State("KEEP"):
                 with m.If(valid & slot):
@@ -154,7 +173,8 @@ class Writer(wiring.Component):
                         m.d.sync += lost(item.edge.tick[:LOSS_BITS], LossCause.BURST)
                     with m.Elif(new_epoch):
                         m.d.sync += epoch_of(item.edge)
-                        m.d.sync += fresh.eq(0)
+                        m.d.sync += [fresh.eq(0), differs.eq(0)]
+                        m.next = "SETTLE"
                     with m.Elif(room):
                         m.d.comb += [take.eq(1), count_written.eq(1)]
                         m.d.sync += tag(item.edge, TagKind.TAG)
@@ -163,6 +183,11 @@ class Writer(wiring.Component):
                         m.d.sync += tag(item.edge, TagKind.OVERFLOW_BEGIN)
                         m.d.sync += self.overflow.eq(1)
                         m.next = "DROP"
+            with m.State("SETTLE"):
+                # `spare_differs` is found with the new epoch before anything steps up.
+                with m.If(valid):
+                    m.d.sync += differs.eq(epoch_bits(item) != epoch)
+                m.next = "KEEP"
             with m.State("DROP"):
                 with m.If(resume):
                     m.next = "COMPARE"
@@ -182,7 +207,7 @@ class Writer(wiring.Component):
                         m.d.sync += tag(mark, TagKind.OVERFLOW_END)
                         m.next = "BUFFER"
             for state, count, cause, after in (("BUFFER", buffer_count, LossCause.BUFFER, "BURST"),
-                                               ("BURST", burst_count, LossCause.BURST, "KEEP")):
+                                               ("BURST", burst_count, LossCause.BURST, "SETTLE")):
                 with m.State(state):
                     low, high = count[:LOSS_BITS], count[LOSS_BITS:]
                     with m.If(count == 0):
