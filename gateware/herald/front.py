@@ -119,14 +119,15 @@ class FrontEnd(wiring.Component):
         ]
 
         # The gate is counted once for all channels; a new length starts a new gate.
-        left, gate, end = Signal(32), Signal(32), Signal()
-        m.d.sync += [gate.eq(self.rate_gate), end.eq(left == 2)]
-        with m.If(end | (left == 0) | (gate != self.rate_gate)):
-            m.d.sync += left.eq(self.rate_gate)
+        # `end` is found ahead, so that no path holds more than one comparison.
+        left, gate, changed, near = Signal(32), Signal(32), Signal(), Signal()
+        end, tiny = Signal(), Signal()
+        m.d.sync += [gate.eq(self.rate_gate), changed.eq(gate != self.rate_gate),
+                     tiny.eq(gate[1:] == 0), near.eq(left == 2), end.eq(near | tiny)]
+        with m.If(near | tiny | changed):
+            m.d.sync += left.eq(gate)
         with m.Else():
             m.d.sync += left.eq(left - 1)
-        with m.If(self.rate_gate[1:] == 0):
-            m.d.sync += end.eq(1)
         for i, count in enumerate(counts_3):
             so_far = Signal(32, name=f"rate_so_far_{i}")
             m.d.sync += [self.seen[i].eq(self.seen[i] + count), so_far.eq(so_far + count)]

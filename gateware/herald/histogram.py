@@ -360,9 +360,10 @@ class Histogram(wiring.Component):
             bank.bins_data.eq(counter.data),
             flags.now.eq(self.tick),
             flags.events.eq(Cat(events[name] for name, _ in HistogramFlags.as_shape())),
-            flags.clear.eq(bank.flags_clear),
             bank.flags.eq(flags.flags),
         ]
+        # Registered, because the bank gives it straight from its address decoder.
+        m.d.sync += flags.clear.eq(bank.flags_clear)
         for i in range(flags.number):
             m.d.comb += [bank.flag_counts[i].eq(flags.counts[i]),
                          bank.flag_times[i].eq(flags.times[i])]

@@ -22,6 +22,16 @@ def _lowest(m, domain, target, bits, values):
             domain += target.eq(value)
 
 
+def _without_lowest(bits):
+    """The set bits but the lowest."""
+    return Cat(bits[i] & bits[:i].any() for i in range(len(bits)))
+
+
+def _several(bits):
+    """Whether more than one bit is set."""
+    return _without_lowest(bits).any()
+
+
 class Serialiser(wiring.Component):
     """Takes rows apart: sample by sample, and inside a sample by channel.
 
@@ -74,7 +84,6 @@ class Serialiser(wiring.Component):
         row, left, row_valid = Signal(layout), Signal(self.samples), Signal()
         last = Signal()
         m.d.comb += [
-            last.eq((left & (left - 1)) == 0),
             rows.o.ready.eq(~row_valid | (parts.i.ready & last)),
             parts.i.valid.eq(row_valid),
             parts.i.payload.tick.eq(row.tick),
@@ -94,21 +103,19 @@ class Serialiser(wiring.Component):
         _lowest(m, m.d.comb, Cat(targets), left, slices)
         with m.If(parts.i.ready):
             # What comes before the row comes before its first slice only.
-            m.d.sync += [row.has_lost.eq(0), row.start.eq(0), left.eq(left & (left - 1))]
+            m.d.sync += [row.has_lost.eq(0), row.start.eq(0), left.eq(_without_lowest(left)),
+                         last.eq(~_several(_without_lowest(left)))]
         with m.If(rows.o.ready):
             m.d.sync += [row.eq(rows.o.payload), left.eq(rows.o.payload.occupied),
+                         last.eq(~_several(rows.o.payload.occupied)),
                          row_valid.eq(rows.o.valid)]
 
         # Stage B.
         part, part_valid, part_done = Signal(part_layout), Signal(), Signal()
         m.d.comb += parts.o.ready.eq(~part_valid | part_done)
-        rest = Signal(self.channels)
-        go = Signal()
-        m.d.comb += [
-            rest.eq(part.edges & (part.edges - 1)),
-            go.eq(part_valid & self.enable),
-            part_done.eq(self.enable & Mux(part.has_lost, part.edges == 0, rest == 0)),
-        ]
+        # Whether the slice ends with what it emits now is known beforehand.
+        go, final = Signal(), Signal()
+        m.d.comb += [go.eq(part_valid & self.enable), part_done.eq(self.enable & final)]
         m.d.sync += [
             self.o.valid.eq(go),
             self.o.payload.edge.tick.eq(Mux(part.has_lost, part.lost, part.tick)),
@@ -122,10 +129,16 @@ class Serialiser(wiring.Component):
                 part.edges,
                 [Cat(fines[i], part.sample if self.samples > 1 else C(0, 0), ~part.levels[i],
                      C(i, 6)) for i in range(self.channels)])
-        with m.If(go & ~part_done):
+        with m.If(go & ~final):
             m.d.sync += [part.has_lost.eq(0), part.start.eq(0)]
-            with m.If(~part.has_lost):
-                m.d.sync += part.edges.eq(rest)
+            with m.If(part.has_lost):
+                m.d.sync += final.eq(~_several(part.edges))
+            with m.Else():
+                m.d.sync += [part.edges.eq(_without_lowest(part.edges)),
+                             final.eq(~_several(_without_lowest(part.edges)))]
         with m.If(parts.o.ready):
-            m.d.sync += [part.eq(parts.o.payload), part_valid.eq(parts.o.valid)]
+            following = parts.o.payload
+            m.d.sync += [part.eq(following), part_valid.eq(parts.o.valid),
+                         final.eq(Mux(following.has_lost, ~following.edges.any(),
+                                      ~_several(following.edges)))]
         return m

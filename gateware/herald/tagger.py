@@ -31,7 +31,7 @@ class Tagger(wiring.Component):
     = ``seen``, exactly. Order of records: by sample, in one sample by channel, before delays.
 
     Throughput: one edge per clock without end, and bursts of up to ``row_depth`` clocks with any
-    number of edges. Latency from a sample word to the record of its first edge: 25 clocks (27 if
+    number of edges. Latency from a sample word to the record of its first edge: 26 clocks (28 if
     an epoch goes first), to ``edges``: 19. When ``run`` falls, what is on its way still comes out.
 
     Parameters
@@ -133,9 +133,10 @@ class Tagger(wiring.Component):
             bank.buffer_level.eq(self.buffer_level),
             flags.now.eq(self.tick),
             flags.events.eq(Cat(events[name] for name, _ in TaggerFlags.as_shape())),
-            flags.clear.eq(bank.flags_clear),
             bank.flags.eq(flags.flags),
         ]
+        # Registered, because the bank gives it straight from its address decoder.
+        m.d.sync += flags.clear.eq(bank.flags_clear)
         for i in range(flags.number):
             m.d.comb += [bank.flag_counts[i].eq(flags.counts[i]),
                          bank.flag_times[i].eq(flags.times[i])]
