@@ -10,7 +10,8 @@ from amaranth.lib import data, enum
 
 __all__ = [
     "LINK_VERSION", "MAX_PAYLOAD_WORDS", "MAX_FRAME_BYTES", "HEADER_BYTES", "CRC_BYTES",
-    "WINDOW", "STREAM_RECORDS", "Channel", "Op", "Status", "FrameHeader",
+    "WINDOW", "STREAM_RECORDS", "TIMED_WRITE_DEPTH", "TIMED_WRITE_MARGIN", "TIMED_WRITE_GAP",
+    "Channel", "Op", "Status", "CreditFlags", "FrameHeader",
 ]
 
 #: Version of the frame format; the first byte of every frame.
@@ -25,6 +26,12 @@ MAX_FRAME_BYTES = HEADER_BYTES + 4 * MAX_PAYLOAD_WORDS + CRC_BYTES
 WINDOW = 4
 #: 64-bit records in a stream frame at most (one payload word is the record index).
 STREAM_RECORDS = (MAX_PAYLOAD_WORDS - 1) // 2
+#: Timed writes that can wait.
+TIMED_WRITE_DEPTH = 16
+#: A timed write must be asked for at least so many ticks ahead; else it is LATE.
+TIMED_WRITE_MARGIN = 16
+#: Two timed writes are at least so many ticks apart; else the second is UNORDERED.
+TIMED_WRITE_GAP = 8
 
 
 class Channel(enum.Enum, shape=8):
@@ -55,8 +62,8 @@ class Op(enum.Enum, shape=7):
     RMW = 6
     #: Payload: tick low, tick high, value. Register a is written at that tick.
     WRITE_AT = 7
-    #: Stream a: payload acknowledged record index, limit index, flags (bit 0: send again from the
-    #: acknowledged index). Answer: next index to send, next index to be written.
+    #: Stream a: payload acknowledged record index, limit index, :class:`CreditFlags`. Answer: next
+    #: index to send, next index to be written.
     CREDIT = 8
     #: Keep the session alive. Answer: tick low, tick high.
     PING = 9
@@ -93,10 +100,19 @@ class Status(enum.Enum, shape=8):
     LATE = 12
     #: WRITE_AT with its queue full.
     QUEUE_FULL = 13
-    #: WRITE_AT earlier than one that is queued already.
+    #: WRITE_AT earlier than ``TIMED_WRITE_GAP`` ticks after the one queued last.
     UNORDERED = 14
     #: A value that the operation does not accept (for CREDIT: an index outside the buffer).
     OUT_OF_RANGE = 15
+
+
+class CreditFlags(data.Struct):
+    """The third word of a CREDIT request."""
+
+    #: The next record to send is the acknowledged one.
+    rewind: 1
+    #: Leave acknowledged index and limit as they are; the request's are ignored.
+    keep: 1
 
 
 class FrameHeader(data.Struct):

@@ -18,8 +18,10 @@ class LinkFlags(data.Struct):
     framing: 1
     #: A timed write was asked for too late and refused.
     late_write: 1
-    #: The session ended because its host was silent for a lease.
+    #: The host was silent for a lease: from now on another one may take its session over.
     lease_expired: 1
+    #: A timed write came to an address where nothing can be written.
+    timed_refused: 1
 
 
 def _count(name, doc):
