@@ -33,9 +33,9 @@ class TimedWrites(wiring.Component):
     """Queue of timed writes, strictly in the order of their ticks.
 
     A write leaves by ``o`` such that a bus driven from a register has its strobe while the tick
-    counter reads the asked tick. Its caller sees to ``TIMED_WRITE_MARGIN`` and ``TIMED_WRITE_GAP``. A
-    write whose tick is missed all the same (the counter jumped) leaves at once: nothing waits for
-    ever.
+    counter reads the asked tick. Its caller sees to ``TIMED_WRITE_MARGIN`` and
+    ``TIMED_WRITE_GAP``. A write whose tick is missed all the same (the counter jumped) leaves at
+    once: nothing waits for ever.
 
     Members
     -------
@@ -58,7 +58,8 @@ class TimedWrites(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.store = store = memory.Memory(shape=TimedWrite, depth=TIMED_WRITE_DEPTH, init=[])
+        m.submodules.store = store = memory.Memory(
+            shape=TimedWrite, depth=TIMED_WRITE_DEPTH, init=[])
         write = store.write_port()
         read = store.read_port(domain="comb")
         into, out_of = Signal(range(TIMED_WRITE_DEPTH)), Signal(range(TIMED_WRITE_DEPTH))
