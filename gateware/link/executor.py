@@ -189,7 +189,7 @@ class Executor(wiring.Component):
         access_data = Signal(32)
         register = Signal(16)
         timed_access = Signal()
-        m.d.sync += [self.bus.read.eq(0), self.bus.write.eq(0), self.bus.timed.eq(timed.o.valid)]
+        m.d.sync += [self.bus.read.eq(0), self.bus.write.eq(0)]
         with m.If(timed.o.valid):
             m.d.sync += [self.bus.write.eq(1), self.bus.address.eq(timed.o.p.address),
                          self.bus.w_data.eq(timed.o.p.value), timed_access.eq(1)]

@@ -6,6 +6,8 @@ import random
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
+
+from quantacore.gateware.layouts.export import map_crc
 from quantacore.gateware.layouts.frames import (
     TIMED_WRITE_GAP,
     TIMED_WRITE_MARGIN,
@@ -164,9 +166,7 @@ def is_(answer, status, payload=(), done=0):
 async def every_operation(dut):
     line = await start(dut)
     host = Host(line)
-    model = GoldenEndpoint(BENCH_MAP, DEPTH)
-    answer = await host.sync()
-    assert Status(answer.status) is Status.ACK and answer.payload[1] == WINDOW | 60 << 8
+    is_(await host.sync(), Status.ACK, [map_crc(), WINDOW | 60 << 8])
     is_(await host.ask(Op.WRITE, WORDS, [1, 2, 3, 4, 5, 6, 7, 8]), Status.ACK)
     is_(await host.ask(Op.READ, WORDS, [8]), Status.ACK, range(1, 9))
     is_(await host.ask(Op.READ_FIXED, WORDS + 2, [3]), Status.ACK, [3, 3, 3])
@@ -180,9 +180,6 @@ async def every_operation(dut):
     assert abs(answer.payload[0] - int(dut.tick.value)) < 400 and answer.payload[1] == 0
     # Refusals that take their number.
     is_(await host.ask(Op.READ, UNMAPPED, [1]), Status.UNMAPPED, [UNMAPPED])
-    is_(await host.ask(Op.READ, FIXED, [3]), Status.WRITE_ONLY,
-        [(await host.ask(Op.READ, FIXED, [1])).payload[0], SHOUT][1:], 1) \
-        if False else None
     answer = await host.ask(Op.READ, FIXED, [3])
     assert (Status(answer.status), answer.done, answer.payload[1:]) == \
         (Status.WRITE_ONLY, 1, (SHOUT,))
@@ -221,20 +218,20 @@ async def every_operation(dut):
     other = Host(line, 0x77)
     assert Status((await other.sync()).status) is Status.ACK
     is_(await host.ask(Op.PING), Status.NO_SESSION, [0x77])
-    assert model is not None
 
 
 def random_request(rng, host):
     """A request that the golden endpoint answers without knowing the time."""
     op = rng.choice((Op.READ, Op.READ, Op.WRITE, Op.WRITE, Op.READ_FIXED, Op.WRITE_FIXED, Op.RMW,
                      Op.RMW, Op.SYNC, 55))
-    address = rng.choice((WORDS, WORDS, PAIR, SHOUT, UNMAPPED)) + rng.randrange(4)
-    if op in (Op.READ, Op.READ_FIXED):
-        if WORDS <= address < FIXED:  # never the register that tells the time
-            room = FIXED - address if op is Op.READ else 60
-            payload = [rng.choice((0, 1, rng.randrange(1, room + 1), room))]
-        else:
-            address, payload = rng.choice((SHOUT, UNMAPPED)), [rng.choice((1, 60, 61))]
+    # Pairs are read and written from their low word on; what a lone high word does is the bank's
+    # affair. No read reaches the register that tells the time.
+    address = rng.choice((WORDS + rng.randrange(8), WORDS + rng.randrange(8), PAIR, SHOUT, UNMAPPED))
+    if op is Op.READ:
+        payload = [rng.choice((0, 61, 1)) if address in (SHOUT, UNMAPPED)
+                   else rng.randrange(0, FIXED - address + 1)]
+    elif op is Op.READ_FIXED:
+        payload = [rng.randrange(0, 62)]
     elif op in (Op.WRITE, Op.WRITE_FIXED):
         payload = [rng.choice((0, rng.getrandbits(32))) for _ in range(rng.randrange(0, 14))]
     elif op is Op.RMW:
@@ -271,6 +268,7 @@ async def random_run(dut, *, requests, faults, rx_gap, tx_stall):
     rng = line.rng
     host = Host(line)
     model = GoldenEndpoint(BENCH_MAP, DEPTH)
+    model.map_crc = map_crc()  # the link's answer names the node's map
     expected = FrameDecoder()
     line.rx_gap, line.tx_stall = rx_gap, tx_stall
     history = []
@@ -413,7 +411,6 @@ async def records_with_credit_and_rewind(dut):
     records = [rng.getrandbits(64) for _ in range(900)]
     line.records = list(records)
     got, limit, next_stream = [], 0, 0
-    highest = 0
     while len(got) < len(records):
         rewind = rng.random() < 0.3
         limit = len(got) + rng.choice((0, 1, 5, 40, 64, 200))
@@ -428,13 +425,12 @@ async def records_with_credit_and_rewind(dut):
             assert frame.session == host.session and frame.seq == next_stream & 0xFFFF
             next_stream += 1
             index, found = stream_records(frame)
-            highest = max(highest, index + len(found))
             assert tuple(records[index:index + len(found)]) == found, index
             if index <= len(got) < index + len(found) and rng.random() < 0.8:
                 got += found[len(got) - index:]
         line.streams.clear()
         if rng.random() < 0.1:
-            is_(await host.ask(Op.CREDIT, 1, [highest + 1 + rng.randrange(5), limit, 0]),
+            is_(await host.ask(Op.CREDIT, 1, [len(line.accepted) + 5, limit, 0]),
                 Status.OUT_OF_RANGE)
     assert got == records == line.accepted
 
@@ -467,7 +463,9 @@ async def a_full_ring_stops_records_and_nothing_else(dut):
     is_(await other.ask(Op.CREDIT, 1, [9999, 0, 3]), Status.ACK, [33, DEPTH + 33])
     is_(await other.ask(Op.CREDIT, 1, [33, 35, 1]), Status.ACK, [33, DEPTH + 33])
     await line.idle(600)
-    assert stream_records(line.streams[0]) == (33, (33, 34))
+    # The third request went back with the limit as it was, the fourth with two records of credit.
+    assert [stream_records(frame) for frame in line.streams] == [
+        (33, tuple(range(33, 40))), (33, (33, 34))]
 
 
 @cocotb.test()
