@@ -3,6 +3,7 @@
 from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from quantacore.gateware.layouts.frames import MAX_FRAME_BYTES
 
@@ -98,10 +99,15 @@ class CobsEncoder(wiring.Component):
     comes 5 clocks after a frame's last. Once :attr:`free` is high a whole frame is taken without
     a stall.
 
+    Parameters
+    ----------
+    max_bytes : int
+        Longest frame, 1 to 254 bytes: one code byte covers a frame.
+
     Members
     -------
     i : In(stream of FrameByte)
-        Frames of 1 to ``MAX_FRAME_BYTES`` bytes; more is the caller's error.
+        Frames of 1 to ``max_bytes`` bytes; more is the caller's error.
     o : Out(stream of bytes)
     free : Out(1)
         A store is free for a frame, or is being filled.
@@ -114,22 +120,31 @@ class CobsEncoder(wiring.Component):
     free: Out(1)
     sent: Out(1)
 
+    def __init__(self, *, max_bytes=MAX_FRAME_BYTES):
+        if not isinstance(max_bytes, int):
+            raise TypeError(f"Longest frame must be an integer, not {max_bytes!r}")
+        if not 1 <= max_bytes <= 254:
+            raise ValueError(f"Longest frame must be 1 to 254 bytes, not {max_bytes}")
+        self.max_bytes = max_bytes
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
+        bits = ceil_log2(self.max_bytes + 2)
         m.submodules.store = store = memory.Memory(
-            shape=8, depth=512, init=[], attrs={"ram_style": "block"})
+            shape=8, depth=2 << bits, init=[], attrs={"ram_style": "block"})
         write = store.write_port()
         read = store.read_port()
 
         # Filling. Position 0 is the first code byte; byte n of the frame is at n + 1.
         fill = Signal()  # which store
-        position = Signal(8, init=1)
-        code_at = Signal(8)
+        position = Signal(bits, init=1)
+        code_at = Signal(bits)
         full = Signal(2)
-        ends = Array(Signal(8, name=f"end_{i}") for i in range(2))
+        ends = Array(Signal(bits, name=f"end_{i}") for i in range(2))
         filled, emptied = Signal(), Signal()
         stage = Signal(8)
-        stage_at = Signal(9)
+        stage_at = Signal(bits + 1)
         stage_en = Signal()
         m.d.comb += [
             write.en.eq(stage_en), write.addr.eq(stage_at), write.data.eq(stage),
@@ -161,7 +176,7 @@ class CobsEncoder(wiring.Component):
         # Sending: address, memory, output register. A store is free again when its last byte has
         # left the memory.
         drain = Signal()
-        at = Signal(8)
+        at = Signal(bits)
         at_end = Signal()
         in_memory, memory_last = Signal(), Signal()
         last = Signal()

@@ -226,7 +226,8 @@ def random_request(rng, host):
                      Op.RMW, Op.SYNC, 55))
     # Pairs are read and written from their low word on; what a lone high word does is the bank's
     # affair. No read reaches the register that tells the time.
-    address = rng.choice((WORDS + rng.randrange(8), WORDS + rng.randrange(8), PAIR, SHOUT, UNMAPPED))
+    word = WORDS + rng.randrange(8)
+    address = rng.choice((word, word, PAIR, SHOUT, UNMAPPED))
     if op is Op.READ:
         payload = [rng.choice((0, 61, 1)) if address in (SHOUT, UNMAPPED)
                    else rng.randrange(0, FIXED - address + 1)]
