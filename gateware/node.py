@@ -143,6 +143,8 @@ class Node(wiring.Component):
         Periodic pulses on the virtual clock.
     running : Out(1)
         The tagger is tagging; simulators start their sources on it.
+    framing, overrun : In(1)
+        With ``uart`` only: errors of the UART, for the link's flags.
     """
 
     def __init__(self, config, *, uart=False):
@@ -154,6 +156,7 @@ class Node(wiring.Component):
         super().__init__({
             "rx": In(stream.Signature(8)),
             "tx": Out(stream.Signature(8)),
+            **({"framing": In(1), "overrun": In(1)} if uart else {}),
             "detectors": In(word).array(config.channels),
             "pps": In(word),
             "clock": In(word),
@@ -181,6 +184,8 @@ class Node(wiring.Component):
                             ("tagger", tagger), ("histogram", histogram)):
             wiring.connect(m, getattr(decoder, name), block.csr)
 
+        if self._uart:
+            m.d.comb += [link.framing.eq(self.framing), link.overrun.eq(self.overrun)]
         connect_streams(m, tagger.records, link.records)
         connect_streams(m, tagger.edges, histogram.edges)
         m.d.comb += [
@@ -223,7 +228,7 @@ class UARTNode(wiring.Component):
         self.uart = UART(clock_hz=config.clock_hz, baud=baud)
         self.baud = baud
         members = {name: member for name, member in self.node.signature.members.items()
-                   if name not in ("rx", "tx")}
+                   if name not in ("rx", "tx", "framing", "overrun")}
         super().__init__({**members, "rxd": In(1, init=1), "txd": Out(1, init=1)})
 
     def elaborate(self, platform):
@@ -232,7 +237,8 @@ class UARTNode(wiring.Component):
         m.submodules.uart = uart = self.uart
         connect_streams(m, uart.o, node.rx)
         connect_streams(m, node.tx, uart.i)
-        m.d.comb += [uart.rxd.eq(self.rxd), self.txd.eq(uart.txd)]
+        m.d.comb += [uart.rxd.eq(self.rxd), self.txd.eq(uart.txd),
+                     node.framing.eq(uart.framing), node.overrun.eq(uart.overrun)]
         for ours, theirs in zip(self.detectors, node.detectors, strict=True):
             m.d.comb += Value.cast(theirs).eq(Value.cast(ours))
         for name in ("pps", "clock"):
