@@ -29,13 +29,26 @@ class FrameItem(data.Struct):
     bad: 1
 
 
+def _longest(max_bytes):
+    if not isinstance(max_bytes, int):
+        raise TypeError(f"Longest frame must be an integer, not {max_bytes!r}")
+    if not 1 <= max_bytes <= 254:
+        raise ValueError(f"Longest frame must be 1 to 254 bytes, not {max_bytes}")
+    return max_bytes
+
+
 class CobsDecoder(wiring.Component):
     """Takes the line's bytes apart into frames.
 
     One byte per clock; ``o`` follows one clock after ``i``. A lone zero byte gives nothing. A
-    frame with a zero byte inside a block, or of more than ``MAX_FRAME_BYTES``, ends bad at its
-    zero byte; the next frame is not touched by it. At most ``MAX_FRAME_BYTES`` bytes are given
-    out per frame.
+    frame with a zero byte inside a block, or of more than ``max_bytes``, ends bad at its zero
+    byte; the next frame is not touched by it. At most ``max_bytes`` bytes are given out per
+    frame.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Longest frame, 1 to 254 bytes.
 
     Members
     -------
@@ -46,6 +59,10 @@ class CobsDecoder(wiring.Component):
     i: In(stream.Signature(8))
     o: Out(stream.Signature(FrameItem))
 
+    def __init__(self, *, max_bytes=MAX_FRAME_BYTES):
+        self.max_bytes = _longest(max_bytes)
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
         byte = self.i.payload
@@ -53,11 +70,11 @@ class CobsDecoder(wiring.Component):
         begun = Signal()  # the frame has had its first code byte
         full = Signal()  # the block has code 0xff: no zero follows it
         bad = Signal()
-        length = Signal(range(MAX_FRAME_BYTES + 1))
+        length = Signal(range(self.max_bytes + 1))
         at_limit = Signal()
         m.d.comb += [
             self.i.ready.eq(~self.o.valid | self.o.ready),
-            at_limit.eq(length == MAX_FRAME_BYTES),
+            at_limit.eq(length == self.max_bytes),
         ]
 
         def give(value):
@@ -121,11 +138,7 @@ class CobsEncoder(wiring.Component):
     sent: Out(1)
 
     def __init__(self, *, max_bytes=MAX_FRAME_BYTES):
-        if not isinstance(max_bytes, int):
-            raise TypeError(f"Longest frame must be an integer, not {max_bytes!r}")
-        if not 1 <= max_bytes <= 254:
-            raise ValueError(f"Longest frame must be 1 to 254 bytes, not {max_bytes}")
-        self.max_bytes = max_bytes
+        self.max_bytes = _longest(max_bytes)
         super().__init__()
 
     def elaborate(self, platform):

@@ -37,33 +37,47 @@ class TimedWrites(wiring.Component):
     ``TIMED_WRITE_GAP``. A write whose tick is missed all the same (the counter jumped) leaves at
     once: nothing waits for ever.
 
+    Parameters
+    ----------
+    depth : int
+        Writes that can wait, a power of two.
+
     Members
     -------
     tick : In(64)
     i : In(stream of TimedWrite)
-        Not ready with ``TIMED_WRITE_DEPTH`` writes in wait.
+        Not ready with ``depth`` writes in wait.
     o : Out(stream of BusWrite, always_ready)
         Valid for one clock, in the tick before the asked one.
-    level : Out(range(TIMED_WRITE_DEPTH + 1))
+    level : Out(range(depth + 1))
         Writes in wait.
     clear : Out(1)
         No write will leave within 32 ticks, and the last one that left is done.
     """
 
-    tick: In(64)
-    i: In(stream.Signature(TimedWrite))
-    o: Out(stream.Signature(BusWrite, always_ready=True))
-    level: Out(range(TIMED_WRITE_DEPTH + 1))
-    clear: Out(1)
+    def __init__(self, *, depth=TIMED_WRITE_DEPTH):
+        if not isinstance(depth, int):
+            raise TypeError(f"Depth of timed writes must be an integer, not {depth!r}")
+        if depth < 2 or depth & (depth - 1):
+            raise ValueError(f"Depth of timed writes must be a power of two from 2 up, "
+                             f"not {depth}")
+        self.depth = depth
+        super().__init__({
+            "tick": In(64),
+            "i": In(stream.Signature(TimedWrite)),
+            "o": Out(stream.Signature(BusWrite, always_ready=True)),
+            "level": Out(range(depth + 1)),
+            "clear": Out(1),
+        })
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.store = store = memory.Memory(
-            shape=TimedWrite, depth=TIMED_WRITE_DEPTH, init=[])
+            shape=TimedWrite, depth=self.depth, init=[])
         write = store.write_port()
         read = store.read_port(domain="comb")
-        into, out_of = Signal(range(TIMED_WRITE_DEPTH)), Signal(range(TIMED_WRITE_DEPTH))
-        stored = Signal(range(TIMED_WRITE_DEPTH + 1))  # not counting the head
+        into, out_of = Signal(range(self.depth)), Signal(range(self.depth))
+        stored = Signal(range(self.depth + 1))  # not counting the head
         head = Signal(TimedWrite)
         head_valid, load, due = Signal(), Signal(), Signal()
 

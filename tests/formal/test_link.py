@@ -16,6 +16,8 @@ from quantacore.sim.bench.formal import prove
 
 #: What no assertion looks at, such as the data of records, is thrown away.
 _FLAT = "flatten\nopt -full\nopt_clean -purge"
+#: The same with memories as registers, so that bits that never move vanish.
+_MAPPED = "flatten\nmemory_map\nopt -full\nopt_clean -purge"
 
 
 class RoundTrip(wiring.Component):
@@ -115,7 +117,7 @@ def test_cobs_decoder_is_in_step_after_any_zero():
 
 
 class Decoder(wiring.Component):
-    """Of any bytes, a frame's items number at most 254, and an end closes each frame."""
+    """Of any bytes, a frame gives at most the bytes allowed, and an offered item stays."""
 
     byte: wiring.In(8)
     offer: wiring.In(1)
@@ -123,8 +125,8 @@ class Decoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.decoder = decoder = CobsDecoder()
-        items = Signal(9)
+        m.submodules.decoder = decoder = CobsDecoder(max_bytes=3)
+        items = Signal(4)
         was, ready = Signal(), Signal(init=1)
         payload = Signal.like(Value.cast(decoder.o.payload))
         m.d.comb += [decoder.i.payload.eq(self.byte), decoder.i.valid.eq(self.offer),
@@ -134,7 +136,7 @@ class Decoder(wiring.Component):
         with m.If(decoder.o.valid & decoder.o.ready):
             m.d.sync += items.eq(Mux(decoder.o.p.end, 0, items + 1))
         # The count inside the decoder, seen from outside: what is out plus what waits.
-        m.d.comb += Assert(items + (decoder.o.valid & ~decoder.o.p.end) <= 254)
+        m.d.comb += Assert(items + (decoder.o.valid & ~decoder.o.p.end) <= 3)
         with m.If(was & ~ready):  # an offered item stays as it is
             m.d.comb += [Assert(decoder.o.valid),
                          Assert(Value.cast(decoder.o.payload) == payload)]
@@ -227,7 +229,7 @@ class Ring(wiring.Component):
 
 
 def test_ring():
-    prove(Ring(), "link_ring", depth=11, mode="bmc", passes=_FLAT)
+    prove(Ring(), "link_ring", depth=13, mode="bmc", passes=_FLAT)
 
 
 def test_ring_moves():
@@ -235,26 +237,28 @@ def test_ring_moves():
 
 
 class Timed(wiring.Component):
-    """Timed writes leave in order, unchanged, and in the tick before theirs."""
+    """Timed writes leave in order, unchanged, and in the tick before theirs.
+
+    The tick counts from 0 in 8 bits, for the solver's sake; simulation covers the rest.
+    """
 
     def __init__(self):
         super().__init__({
-            "value": wiring.In(32), "address": wiring.In(16), "at": wiring.In(64),
-            "offer": wiring.In(1), "watched": wiring.In(3), "begin": wiring.In(64),
+            "value": wiring.In(1), "address": wiring.In(1), "at": wiring.In(8),
+            "offer": wiring.In(1), "watched": wiring.In(2),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.timed = timed = TimedWrites()
+        m.submodules.timed = timed = TimedWrites(depth=2)
         started = Signal()
-        tick = Signal(64)
+        tick = Signal(8)
         watched = Signal.like(self.watched)
-        after = Signal(64)
+        after = Signal(8)
         any_queued = Signal()
         m.d.sync += [started.eq(1), tick.eq(tick + 1)]
         with m.If(~started):
-            m.d.sync += [tick.eq(self.begin), watched.eq(self.watched)]
-            m.d.comb += Assume(self.begin < 1 << 62)
+            m.d.sync += watched.eq(self.watched)
         m.d.comb += [
             timed.tick.eq(tick),
             timed.i.p.value.eq(self.value), timed.i.p.address.eq(self.address),
@@ -265,7 +269,7 @@ class Timed(wiring.Component):
         with m.If(timed.i.valid & timed.i.ready):
             # What the executor sees to; it asks 3 clocks before.
             m.d.comb += [Assume(self.at >= tick + TIMED_WRITE_MARGIN - 4),
-                         Assume(self.at < 1 << 63),
+                         Assume(self.at < 120),
                          Assume(~any_queued | (self.at >= after))]
             m.d.sync += [went.eq(went + 1), after.eq(self.at + TIMED_WRITE_GAP), any_queued.eq(1)]
             with m.If(went == watched):
@@ -279,13 +283,13 @@ class Timed(wiring.Component):
                     Assert(timed.o.p.address == kept.address),
                     Assert(tick + 1 == kept.tick),
                 ]
-        m.d.comb += [Assert(timed.level == went - came), Cover(came == 3)]
+        m.d.comb += [Assert(timed.level == went - came), Cover(came == 2)]
         return m
 
 
 def test_timed_writes():
-    prove(Timed(), "timed_writes", depth=16, mode="bmc", passes=_FLAT)
+    prove(Timed(), "timed_writes", depth=19, mode="bmc", passes=_MAPPED)
 
 
 def test_timed_writes_happen():
-    prove(Timed(), "timed_writes", depth=50, mode="cover", passes=_FLAT)
+    prove(Timed(), "timed_writes", depth=36, mode="cover", passes=_MAPPED)
