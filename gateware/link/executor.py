@@ -138,13 +138,15 @@ class Executor(wiring.Component):
         counts = Array(Signal.like(count, name=f"count_{i}") for i in range(WINDOW))
         silence = Signal(32)
         renew, expired, open_session = Signal(), Signal(), Signal()
-        with m.If(renew | self.lease_written):
+        heard, changed = Signal(), Signal()
+        m.d.sync += [heard.eq(renew), changed.eq(self.lease_written)]
+        with m.If(heard | changed):
             m.d.sync += silence.eq(self.lease)
         with m.Elif(silence != 0):
             m.d.sync += silence.eq(silence - 1)
             with m.If((silence == 1) & open_session):
                 m.d.sync += [expired.eq(1), self.events.lease_expired.eq(~expired)]
-        with m.If(renew):
+        with m.If(heard):
             m.d.sync += expired.eq(0)
         m.d.comb += open_session.eq(self.session != 0)
 
@@ -227,6 +229,13 @@ class Executor(wiring.Component):
         version_ok, is_register, mine, ahead = Signal(), Signal(), Signal(), Signal(16)
         is_next, is_old, known = Signal(), Signal(), Signal()
         same, replaces = Signal(), Signal()
+        # Registered where they can be: the state machine is deep enough without them.
+        slot_free, word_bad, sync_bad = Signal(), Signal(), Signal()
+        m.d.sync += [
+            slot_free.eq(~self.busy.bit_select(slot, 1)),
+            word_bad.eq((word == 0) | (word > MAX_PAYLOAD_WORDS)),
+            sync_bad.eq((word[:16] == 0) | (word[:16] != header.session)),
+        ]
         length_ok, op_ok = Signal(), Signal()
         then, then_op = Signal(_Next), Signal(_Next)
         needed, words_op = Signal(2), Signal(2)
@@ -249,7 +258,7 @@ class Executor(wiring.Component):
             """Answer with a status that is not kept, and that uses no request number."""
             m.d.sync += [status.eq(code), out.eq(Cat(*words) if words else 0),
                          out_words.eq(len(words)), slot.eq(NOTICE), kept.eq(0)]
-            m.next = "SLOT"
+            m.next = "CHOSEN"
 
         # HEADER..JUDGE say what a frame is; SLOT waits for a place for its answer; RUN and what
         # follows carries it out; PUT, FINISH, STAMP, POST write the answer and send it.
@@ -318,7 +327,7 @@ class Executor(wiring.Component):
                     refuse(Status.BAD_VERSION, C(LINK_VERSION, 32))
                 with m.Elif(is_sync):
                     m.d.sync += slot.eq(NOTICE)
-                    m.next = "SLOT"
+                    m.next = "CHOSEN"
                     with m.If(~length_ok):
                         refuse(Status.BAD_LENGTH)
                     with m.Else():
@@ -329,18 +338,20 @@ class Executor(wiring.Component):
                     m.d.comb += renew.eq(1)
                     with m.If(is_next):
                         m.d.sync += [kept.eq(1), status.eq(Status.ACK)]
-                        m.next = "SLOT"
+                        m.next = "CHOSEN"
                     with m.Elif(is_old & known):
                         m.next = "REPEAT"
                     with m.Else():
                         refuse(Status.OUT_OF_ORDER, Cat(expected, C(0, 16)))
             with m.State("REPEAT"):
-                with m.If(~self.busy.bit_select(slot, 1)):
+                with m.If(slot_free):
                     m.d.sync += [count.eq(counts[slot[:2]]), self.events.repeated.eq(1)]
                     m.next = "POST"
 
+            with m.State("CHOSEN"):
+                m.next = "SLOT"
             with m.State("SLOT"):
-                with m.If(~self.busy.bit_select(slot, 1)):
+                with m.If(slot_free):
                     m.next = "PUT"
                     with m.If(status == Status.ACK):
                         m.next = "RUN"
@@ -379,7 +390,7 @@ class Executor(wiring.Component):
                     with m.Case(_Next.READ):
                         m.d.sync += remaining.eq(word)
                         m.next = "ACCESS"
-                        with m.If((word == 0) | (word > MAX_PAYLOAD_WORDS)):
+                        with m.If(word_bad):
                             answer(Status.BAD_LENGTH)
                     with m.Case(_Next.WRITE):
                         m.d.sync += have.eq(1)
@@ -394,7 +405,7 @@ class Executor(wiring.Component):
                             answer(Status.BAD_CHANNEL)
 
             with m.State("SYNC"):
-                with m.If((word[:16] == 0) | (word[:16] != header.session)):
+                with m.If(sync_bad):
                     answer(Status.OUT_OF_RANGE)
                 with m.Elif(same):
                     m.d.comb += renew.eq(1)

@@ -44,7 +44,7 @@ class RecordWindow(wiring.Component):
     level : Out(16)
         Records held, those that are sent and not acknowledged included.
     credit : In(stream of Credit)
-        Ready while no frame is being read. ``credit_done`` follows 4 clocks later with
+        One at a time. ``credit_done`` follows, 5 clocks later or once a frame has been read, with
         ``credit_ok``; 0 means an acknowledged index outside acknowledged .. high-water, and that
         nothing changed. Acknowledging beyond ``next`` moves ``next`` there.
     number : Out(range(STREAM_RECORDS + 1))
@@ -96,8 +96,8 @@ class RecordWindow(wiring.Component):
         hold = Signal()
         applied = Signal()
         stage = Signal(4)
-        accept = Signal()
-        m.d.comb += hold.eq(self.take | accept | stage.any())
+        asked, accept = Signal(), Signal()
+        m.d.comb += hold.eq(self.take | asked | stage.any())
         with m.If(hold):
             m.d.sync += settle.eq(7)
         with m.Elif(settle != 0):
@@ -164,12 +164,14 @@ class RecordWindow(wiring.Component):
             m.d.sync += sent.eq(self.next)
 
         m.d.comb += [
-            self.credit.ready.eq(~self.reading & ~self.take & ~taken & (stage == 0)),
-            accept.eq(self.credit.valid & self.credit.ready),
+            self.credit.ready.eq(~asked),
+            accept.eq(asked & ~self.reading & ~self.take & ~taken & (stage == 0)),
         ]
         m.d.sync += stage.eq(Cat(accept, stage))
-        with m.If(accept):
-            m.d.sync += command.eq(self.credit.payload)
+        with m.If(self.credit.valid & self.credit.ready):
+            m.d.sync += [command.eq(self.credit.payload), asked.eq(1)]
+        with m.If(stage[3]):
+            m.d.sync += asked.eq(0)
         m.d.sync += [
             ahead.eq(command.acknowledged - acknowledged),
             held.eq(sent - acknowledged),
