@@ -307,8 +307,9 @@ async def _stream(port, takeover, channels, edges, seconds, count, keep_blocks):
             with _progress() as progress:
                 task = progress.add_task("tags", total=count if ticks is None else ticks)
                 async with tagger.stream() as records:
-                    begin = await node.timing.tick()
                     await tagger.run()
+                    # The span asked for begins when the node is known to tag.
+                    begin = await node.timing.tick()
                     while not stop.is_set():
                         try:
                             block = await asyncio.wait_for(records.read(), 0.2)

@@ -15,7 +15,7 @@ from quantacore.sim.golden.endpoint import (
 )
 
 SCRATCH = NODE_MAP["identity.scratch"].address
-PERIOD = NODE_MAP["timing.period"].address
+WIDE = NODE_MAP["timing.acquire_virtual"].address
 
 
 def answers(data):
@@ -177,13 +177,13 @@ def test_unknown_channel(host):
 
 
 def test_64_bit_register_is_atomic(host, node):
-    host.ask(Op.WRITE, PERIOD, [5])
-    assert node.get("timing.period") == 125_000_000
-    host.ask(Op.WRITE, PERIOD + 1, [6])
-    assert node.get("timing.period") == 5 | 6 << 32
-    host.ask(Op.READ, PERIOD, [1])
-    node.set("timing.period", 0)
-    assert host.ask(Op.READ, PERIOD + 1, [1])["payload"] == (6,)
+    host.ask(Op.WRITE, WIDE, [5])
+    assert node.get("timing.acquire_virtual") == 0
+    host.ask(Op.WRITE, WIDE + 1, [6])
+    assert node.get("timing.acquire_virtual") == 5 | 6 << 32
+    host.ask(Op.READ, WIDE, [1])
+    node.set("timing.acquire_virtual", 0)
+    assert host.ask(Op.READ, WIDE + 1, [1])["payload"] == (6,)
 
 
 def test_timed_writes(host, node):

@@ -17,6 +17,7 @@ STRUCTS = {
                               ("seq", 32, 16), ("op", 48, 7), ("answer", 55, 1),
                               ("count", 56, 8), ("argument", 64, 16)]),
     identity.Protocol: (32, [("link", 0, 8), ("layout", 8, 8), ("reserved", 16, 16)]),
+    frames.CreditFlags: (2, [("rewind", 0, 1), ("keep", 1, 1)]),
     identity.Capabilities: (32, [("fine", 0, 1), ("histogram", 1, 1), ("discipline", 2, 1),
                                  ("uart", 3, 1), ("simulated", 4, 1), ("reserved", 5, 27)]),
     identity.Geometry: (32, [("channels", 0, 8), ("samples", 8, 8), ("buffer_depth_log2", 16, 8),
