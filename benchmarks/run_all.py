@@ -25,7 +25,8 @@ HELPERS = {"common", "run_all", "readme_table"}
 KEYS = [field.name for field in fields(Row)]
 #: Quantities that are right only if they are zero.
 ZERO = {"wrong_values", "wrong", "hangs", "mismatches", "differences", "unaccounted",
-        "unreported", "missing", "retries_not_counted", "wrong_digits", "tag_differences", "false"}
+        "unreported", "records_different", "missing", "retries_not_counted",
+        "wrong_digits", "tag_differences", "false"}
 
 
 @dataclass
