@@ -1,11 +1,12 @@
 """COBS: frames on a byte stream. A zero byte ends a frame and is nowhere else."""
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from quantacore.gateware.layouts.frames import MAX_FRAME_BYTES
+from quantacore.gateware.link.ram import ByteRAM
 
 __all__ = ["FrameByte", "FrameItem", "CobsDecoder", "CobsEncoder"]
 
@@ -144,10 +145,7 @@ class CobsEncoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bits = ceil_log2(self.max_bytes + 2)
-        m.submodules.store = store = memory.Memory(
-            shape=8, depth=2 << bits, init=[], attrs={"ram_style": "block"})
-        write = store.write_port()
-        read = store.read_port()
+        m.submodules.store = store = ByteRAM(depth=2 << bits)
 
         # Filling. Position 0 is the first code byte; byte n of the frame is at n + 1.
         fill = Signal()  # which store
@@ -160,7 +158,8 @@ class CobsEncoder(wiring.Component):
         stage_at = Signal(bits + 1)
         stage_en = Signal()
         m.d.comb += [
-            write.en.eq(stage_en), write.addr.eq(stage_at), write.data.eq(stage),
+            store.write.eq(stage_en), store.write_address.eq(stage_at),
+            store.write_data.eq(stage),
         ]
         m.d.sync += stage_en.eq(0)
         with m.FSM():
@@ -199,8 +198,8 @@ class CobsEncoder(wiring.Component):
             step_memory.eq(~in_memory | step_out),
             reading.eq(full.bit_select(drain, 1)),
             at_end.eq(at == ends[drain]),
-            read.addr.eq(Cat(at, drain)),
-            read.en.eq(step_memory & reading),
+            store.read_address.eq(Cat(at, drain)),
+            store.read.eq(step_memory & reading),
             emptied.eq(step_memory & reading & at_end),
             self.sent.eq(self.o.valid & self.o.ready & last),
         ]
@@ -211,7 +210,7 @@ class CobsEncoder(wiring.Component):
                 with m.If(at_end):
                     m.d.sync += [at.eq(0), drain.eq(~drain)]
         with m.If(step_out):
-            m.d.sync += [self.o.valid.eq(in_memory), self.o.payload.eq(read.data),
+            m.d.sync += [self.o.valid.eq(in_memory), self.o.payload.eq(store.read_data),
                          last.eq(memory_last)]
         for i in range(2):
             with m.If(filled & (fill == i)):

@@ -60,8 +60,8 @@ class Executor(wiring.Component):
     last answer has left. A request waits for its slot, so a line that takes no answers stops the
     requests, in the end; timed writes, leases and records go on.
 
-    Clocks from a frame in the receiver to its answer being posted: about 40 for PING, 45 + 8 n for
-    READ of n words, 45 + 8 n for WRITE, 20 for a repetition. Register traffic waits while a timed
+    Clocks from the end of a request to the begin of its answer on the line: 75 for PING, 11 n + 70
+    for READ of n words, 7 n + 66 for WRITE. Register traffic waits while a timed
     write is due within 64 ticks, so timed writes that are queued 64 ticks apart or closer put it
     off by up to 1100 ticks.
 

@@ -21,7 +21,7 @@ class Link(wiring.Component):
     """Frames to register traffic and back, sessions, retries, timed writes, and the tag stream.
 
     ``docs/link.md`` is the contract with the host. In clocks: ``rx`` takes one byte per clock
-    while fewer than 4 frames wait; the answer to PING begins 92 clocks after the last byte of the
+    while fewer than 4 frames wait; the answer to PING begins 75 clocks after the last byte of the
     request; ``tx`` gives up to one byte per clock. A line that takes nothing from ``tx`` stops the
     requests once the answers fill their slots, and then ``rx``; timed writes go on, and records
     are kept until the ring is full, when ``records`` is not ready.
@@ -135,11 +135,11 @@ class Link(wiring.Component):
             raised.late_write.eq(events.late_write),
             raised.lease_expired.eq(events.lease_expired),
             raised.timed_refused.eq(events.timed_refused),
-            flags.events.eq(raised),
-            flags.clear.eq(bank.flags_clear),
             flags.now.eq(self.tick),
             bank.flags.eq(flags.flags),
         ]
+        # A clock later each, for the same reason as the counts.
+        m.d.sync += [flags.events.eq(raised), flags.clear.eq(bank.flags_clear)]
         for i in range(flags.number):
             m.d.comb += [bank.flag_counts[i].eq(flags.counts[i]),
                          bank.flag_times[i].eq(flags.times[i])]

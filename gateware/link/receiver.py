@@ -1,7 +1,7 @@
 """Frames from the line: stored whole and checked before anybody acts on them."""
 
 from amaranth import *
-from amaranth.lib import crc, data, memory, stream, wiring
+from amaranth.lib import crc, data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ETHERNET
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,7 @@ from quantacore.gateware.layouts.frames import (
     FrameHeader,
 )
 from quantacore.gateware.link.cobs import CobsDecoder
+from quantacore.gateware.link.ram import ByteRAM
 from quantacore.gateware.stream import connect_streams
 
 __all__ = ["StoredFrame", "FrameReceiver"]
@@ -59,10 +60,7 @@ class FrameReceiver(wiring.Component):
         m.submodules.cobs = cobs = CobsDecoder()
         connect_streams(m, wiring.flipped(self.i), cobs.i)
         m.submodules.crc = check = crc.Parameters(CRC32_ETHERNET, data_width=8).create()
-        m.submodules.store = store = memory.Memory(
-            shape=8, depth=256 * _FRAMES, init=[], attrs={"ram_style": "block"})
-        write = store.write_port()
-        read = store.read_port()
+        m.submodules.store = store = ByteRAM(depth=256 * _FRAMES)
 
         fill, oldest = Signal(range(_FRAMES)), Signal(range(_FRAMES))
         held = Signal(range(_FRAMES + 1))
@@ -78,7 +76,8 @@ class FrameReceiver(wiring.Component):
             cobs.o.ready.eq(~held[-1]),
             is_byte.eq(cobs.o.valid & cobs.o.ready & ~item.end),
             ended.eq(cobs.o.valid & cobs.o.ready & item.end),
-            write.addr.eq(Cat(length[:8], fill)), write.data.eq(item.data), write.en.eq(is_byte),
+            store.write_address.eq(Cat(length[:8], fill)), store.write_data.eq(item.data),
+            store.write.eq(is_byte),
             check.data.eq(item.data), check.valid.eq(is_byte), check.start.eq(ended),
             wrong.eq(item.bad | (length != expected) | ~check.match_detected),
         ]
@@ -97,10 +96,10 @@ class FrameReceiver(wiring.Component):
             self.frames.valid.eq(held != 0),
             self.frames.p.bad.eq(bad.bit_select(oldest, 1)),
             freed.eq(self.frames.valid & self.frames.ready),
-            read.addr.eq(Cat(self.address, oldest)),
-            read.en.eq(1),
+            store.read_address.eq(Cat(self.address, oldest)),
+            store.read.eq(1),
         ]
         with m.If(freed):
             m.d.sync += oldest.eq(oldest + 1)
-        m.d.sync += [held.eq(held + ended - freed), self.data.eq(read.data)]
+        m.d.sync += [held.eq(held + ended - freed), self.data.eq(store.read_data)]
         return m

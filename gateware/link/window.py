@@ -1,11 +1,12 @@
 """The record ring: keeps records until the host has acknowledged them."""
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from quantacore.gateware.layouts.frames import STREAM_RECORDS, CreditFlags
+from quantacore.gateware.link.ram import ByteRAM
 
 __all__ = ["FLUSH_TICKS", "Credit", "RecordWindow"]
 
@@ -85,11 +86,18 @@ class RecordWindow(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.ring = ring = memory.Memory(
-            shape=64, depth=self.depth, init=[], attrs={"ram_style": "block"})
-        write = ring.write_port()
-        read = ring.read_port()
+        # One memory per byte: each is one block RAM up to 2048 records, so no multiplexer comes
+        # between a slow memory and the register behind it.
         bits = exact_log2(self.depth)
+        push = Signal()
+        for i in range(0, 64, 8):
+            m.submodules[f"ring_{i // 8}"] = ring = ByteRAM(depth=self.depth)
+            m.d.comb += [
+                ring.write_address.eq(self.written[:bits]), ring.write.eq(push),
+                ring.write_data.eq(self.records.payload[i:i + 8]),
+                ring.read_address.eq(self.read_index), ring.read.eq(1),
+            ]
+            m.d.sync += self.read_data[i:i + 8].eq(ring.read_data)
 
         # `number` is right some clocks after an index moved; until then it is 0.
         settle = Signal(3)
@@ -97,7 +105,8 @@ class RecordWindow(wiring.Component):
         applied = Signal()
         stage = Signal(4)
         asked, accept = Signal(), Signal()
-        m.d.comb += hold.eq(self.take | asked | stage.any())
+        taken = Signal(2)
+        m.d.comb += hold.eq(taken.any() | asked | stage.any())
         with m.If(hold):
             m.d.sync += settle.eq(7)
         with m.Elif(settle != 0):
@@ -105,20 +114,15 @@ class RecordWindow(wiring.Component):
 
         # Writing.
         level = Signal(bits + 1)
-        push = Signal()
         freed = Signal(bits + 1)
         m.d.comb += [
             self.records.ready.eq(~level[-1]),
             push.eq(self.records.valid & self.records.ready),
-            write.addr.eq(self.written[:bits]), write.data.eq(self.records.payload),
-            write.en.eq(push),
             self.level.eq(level),
-            read.addr.eq(self.read_index), read.en.eq(1),
         ]
         m.d.sync += [
             self.written.eq(self.written + push),
             level.eq(level + push - Mux(applied, freed, 0)),
-            self.read_data.eq(read.data),
         ]
 
         # How many to send: distances, each cut down to a frame, the lesser of the two. A part of
@@ -153,19 +157,18 @@ class RecordWindow(wiring.Component):
         command = Signal(Credit)
         ahead, held, from_next = Signal(32), Signal(32), Signal(32)
         after = Signal(32)
-        take_at = Signal(32)
-        taken = Signal()
+        short = Signal(32)
         m.d.comb += after.eq(self.next + self.number)
-        m.d.sync += [taken.eq(self.take), take_at.eq(sent - after)]
+        m.d.sync += [taken.eq(Cat(self.take, taken)), short.eq(sent - self.next)]
         with m.If(self.take):
             m.d.sync += self.next.eq(after)
         # The mark moves with `next` where that passes it.
-        with m.If(taken & take_at[-1]):
+        with m.If(taken[1] & short[-1]):
             m.d.sync += sent.eq(self.next)
 
         m.d.comb += [
             self.credit.ready.eq(~asked),
-            accept.eq(asked & ~self.reading & ~self.take & ~taken & (stage == 0)),
+            accept.eq(asked & ~self.reading & ~self.take & (taken == 0) & (stage == 0)),
         ]
         m.d.sync += stage.eq(Cat(accept, stage))
         with m.If(self.credit.valid & self.credit.ready):

@@ -113,7 +113,7 @@ class Resync(wiring.Component):
 
 
 def test_cobs_decoder_is_in_step_after_any_zero():
-    prove(Resync(), "cobs_resync", depth=14, mode="bmc", passes=_FLAT)
+    prove(Resync(), "cobs_resync", depth=11, mode="bmc", passes=_FLAT)
 
 
 class Decoder(wiring.Component):

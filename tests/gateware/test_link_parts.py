@@ -5,12 +5,12 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from quantacore.gateware.layouts.frames import MAX_FRAME_BYTES
+from quantacore.gateware.layouts.frames import MAX_FRAME_BYTES, STREAM_RECORDS, Op
 from quantacore.gateware.link.cobs import CobsDecoder, CobsEncoder
 from quantacore.gateware.link.link import Link
 from quantacore.gateware.link.receiver import FrameReceiver
 from quantacore.gateware.link.window import FLUSH_TICKS, RecordWindow
-from quantacore.sim.golden.framing import Frame, cobs_encode, encode
+from quantacore.sim.golden.framing import Frame, FrameDecoder, cobs_encode, encode
 
 
 def run(dut, *benches):
@@ -162,6 +162,36 @@ def test_partial_frame_waits_and_goes():
     run(dut, bench)
     assert set(numbers) == {0, 3}
     assert abs(numbers.index(3) - FLUSH_TICKS) < 8
+
+
+def test_full_stream_frames_follow_each_other():
+    """29 records in 257 clocks, sustained."""
+    dut = Link(buffer_depth=256)
+    requests = bytearray(
+        encode(Frame(session=5, seq=1, op=Op.SYNC.value, payload=(5,)))
+        + encode(Frame(session=5, seq=2, op=Op.CREDIT.value, argument=1, payload=(0, 232, 0))))
+    ends = []
+
+    async def bench(ctx):
+        decoder = FrameDecoder()
+        ctx.set(dut.tx.ready, 1)
+        ctx.set(dut.records.valid, 1)
+        ctx.set(dut.records.payload, 0x0123456789ABCDEF)
+        for tick in range(2800):
+            ctx.set(dut.rx.valid, bool(requests))
+            ctx.set(dut.rx.payload, requests[0] if requests else 0)
+            _, _, ready, valid, byte = await ctx.tick().sample(
+                dut.rx.ready, dut.tx.valid, dut.tx.payload)
+            if ready and requests:
+                requests.pop(0)
+            for frame in decoder.feed(bytes([byte]) if valid else b""):
+                if frame.op == Op.STREAM.value:
+                    assert len(frame.payload) == 1 + 2 * STREAM_RECORDS
+                    ends.append(tick)
+
+    run(dut, bench)
+    assert len(ends) == 8
+    assert {after - before for before, after in zip(ends[1:], ends[2:], strict=False)} == {257}
 
 
 @pytest.mark.parametrize("make, error, message", [
