@@ -61,8 +61,9 @@ class TCPTransport(Transport):
         return data
 
     def _gone(self, detail=""):
-        return DisconnectedError(f"{self.url} was closed by the other side{detail}. Is the node "
-                                 f"still being served?")
+        return DisconnectedError(f"{self.url} was closed by the other side{detail}. A served node "
+                                 f"takes one host at a time: is another one connected? If not, "
+                                 f"is the node still being served?")
 
     async def write(self, data):
         if self._writer is None:
