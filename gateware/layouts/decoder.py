@@ -20,8 +20,9 @@ from amaranth.lib import data, enum
 
 __all__ = [
     "NONE", "WEIGHT_BITS", "DELTA_EDGE_BITS", "OFFSET_BITS", "COUNT_BITS", "MAX_HOPS",
-    "NEAR_CAPACITY", "BUCKET_BITS", "GROWTH_SHIFT", "BASES", "Table", "DecoderShape",
-    "DecoderImage", "ImageError",
+    "NEAR_CAPACITY", "BUCKET_BITS", "GROWTH_SHIFT", "BASES", "ROUND_BITS", "Table", "PartnerKind",
+    "DecoderRecordKind", "WindowFlags", "VerdictRecord", "TimingRecord", "MatchRecord",
+    "EscapeRecord", "DecoderShape", "DecoderImage", "ImageError",
 ]
 
 #: Bits of a weight in every table.
@@ -44,6 +45,8 @@ BUCKET_BITS = 6
 GROWTH_SHIFT = WEIGHT_BITS - BUCKET_BITS
 #: Bases of a CSS code; each has its own tables, list and engine.
 BASES = 2
+#: Bits of a round number.
+ROUND_BITS = 32
 
 
 class Table(enum.Enum, shape=3):
@@ -61,6 +64,113 @@ class Table(enum.Enum, shape=3):
     SHORT = 4
     #: Which shortcuts an erasure site causes, address site.
     ERASE = 5
+
+
+class PartnerKind(enum.Enum, shape=2):
+    """What a defect was matched with."""
+
+    #: Another defect.
+    SLOT = 0
+    #: The boundary.
+    BOUNDARY = 1
+    #: Nothing: its cluster was too large or has no matching; the host decodes it.
+    ESCAPED = 2
+
+
+class DecoderRecordKind(enum.Enum, shape=4):
+    """What a 64-bit record of the decoder says; the values are apart from those of ``TagKind``."""
+
+    #: A window of one basis is committed: :class:`VerdictRecord`. Its matches and escapes came
+    #: before it.
+    VERDICT = 8
+    #: How long that window took: :class:`TimingRecord`, right after the verdict.
+    TIMING = 9
+    #: A committed match: :class:`MatchRecord`. Only where these records are switched on.
+    MATCH = 10
+    #: A defect that the host has to decode: :class:`EscapeRecord`. All escapes of one window and
+    #: basis are decoded together, as one syndrome, and flip the observables once.
+    ESCAPE = 11
+
+
+class WindowFlags(data.Struct):
+    """What happened in a window."""
+
+    #: More defects than the list holds; all of them were handed to the host.
+    overflow: 1
+    #: A cluster was too large to be matched exactly, or has no matching.
+    escaped: 1
+    #: The event memory was full; clusters may be smaller than they should be.
+    events_dropped: 1
+    #: A path in the tables has no end: the image is damaged.
+    walk_error: 1
+    #: Rounds were missing; they were taken as free of defects.
+    gap: 1
+    #: The last window of a shot.
+    last: 1
+    #: The second pass was run: shortcuts of the other basis changed a distance.
+    second_pass: 1
+    reserved: 1
+
+
+class VerdictRecord(data.Struct):
+    """What one window of one basis commits."""
+
+    #: Observables that the committed matches flip.
+    obs: 8
+    flags: WindowFlags
+    #: Defects in the largest cluster; 15 for 15 or more.
+    largest: 4
+    #: Layers committed.
+    layers: 6
+    basis: 1
+    reserved: 1
+    #: Round of the window's first layer, from the first round of the shot.
+    round: ROUND_BITS
+    kind: DecoderRecordKind
+
+
+class TimingRecord(data.Struct):
+    """How long a window took, in clocks."""
+
+    #: From the arrival of the last round that the window needs to its verdict; saturates.
+    latency: 16
+    #: From the load of the window's last layer to its verdict; saturates.
+    clocks: 18
+    #: Rounds that wait in the queue now; saturates.
+    backlog: 12
+    #: Defects in the window.
+    defects: 7
+    basis: 1
+    reserved: 6
+    kind: DecoderRecordKind
+
+
+class MatchRecord(data.Struct):
+    """Two defects, or a defect and the boundary, that were matched."""
+
+    space: 8
+    #: Low bits of the first defect's round.
+    round: 24
+    #: Space of the second defect, which has the same or a later round.
+    other_space: 8
+    #: Rounds between them.
+    delta: 5
+    boundary: 1
+    #: Observables that this match flips.
+    obs: 8
+    basis: 1
+    reserved: 5
+    kind: DecoderRecordKind
+
+
+class EscapeRecord(data.Struct):
+    """A defect that leaves undecoded."""
+
+    space: 8
+    round: ROUND_BITS
+    basis: 1
+    reserved: 19
+    kind: DecoderRecordKind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +300,15 @@ class DecoderShape:
             "u": self.space_bits, "u_layer": signed(self.time_bits + 2),
             "v": self.space_bits, "v_layer": signed(self.time_bits + 2),
             "boundary": 1, "weight": WEIGHT_BITS, "obs": self.observables})
+
+    @property
+    def round_slice(self):
+        """One basis of one round, as it waits for its window.
+
+        ``skipped`` missing rounds come before it; ``stamp`` is when it arrived.
+        """
+        return data.StructLayout({"bits": 1 << self.space_bits, "last": 1, "skipped": 8,
+                                  "stamp": 16})
 
     @property
     def event(self):
