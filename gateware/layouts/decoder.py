@@ -302,13 +302,26 @@ class DecoderShape:
             "boundary": 1, "weight": WEIGHT_BITS, "obs": self.observables})
 
     @property
+    def round_word(self):
+        """A round at the decoder's input: bits of both bases, bit *s* for space *s*.
+
+        ``number`` counts the rounds of a shot, which begins with ``first`` and ends with
+        ``last``. ``raw``: the bits are measurement outcomes and the decoder makes detection
+        events of them, by XOR with the round before; otherwise they are detection events.
+        ``erased``: bit *k* says that erasure site *k* was heralded in this round.
+        """
+        return data.StructLayout({
+            "bits": data.ArrayLayout(1 << self.space_bits, BASES), "number": ROUND_BITS,
+            "first": 1, "last": 1, "raw": 1, "erased": self.sites})
+
+    @property
     def round_slice(self):
         """One basis of one round, as it waits for its window.
 
         ``skipped`` missing rounds come before it; ``stamp`` is when it arrived.
         """
         return data.StructLayout({"bits": 1 << self.space_bits, "last": 1, "skipped": 8,
-                                  "stamp": 16})
+                                  "stamp": 16, "erased": self.sites})
 
     @property
     def event(self):

@@ -1,0 +1,478 @@
+"""One basis of the decoder: its tables, its list, and what works on them."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from quantacore.gateware.decoder.applier import Applier
+from quantacore.gateware.decoder.committer import Committer, committed
+from quantacore.gateware.decoder.filler import Filler
+from quantacore.gateware.decoder.growth import Growth
+from quantacore.gateware.decoder.loader import Loader
+from quantacore.gateware.decoder.matcher import Matcher
+from quantacore.gateware.decoder.memory import TableMemory
+from quantacore.gateware.decoder.walker import Walker
+from quantacore.gateware.layouts.decoder import (
+    ROUND_BITS,
+    DecoderRecordKind,
+    DecoderShape,
+    EscapeRecord,
+    MatchRecord,
+    PartnerKind,
+    Table,
+    TimingRecord,
+    VerdictRecord,
+)
+from quantacore.gateware.stream import Queue, connect_streams
+
+__all__ = ["Engine", "frame_word", "table_load"]
+
+#: Shortcuts on their way to the other engine.
+_SHORTCUTS_WAITING = 32
+
+
+def table_load(shape):
+    """Layout of a word on its way into a table."""
+    width = max(Shape.cast(shape.table_word(table)).width for table in Table)
+    return data.StructLayout({
+        "basis": 1, "table": Table, "address": max(shape.pair_bits, shape.edge_bits,
+                                                   shape.shortcut_bits, shape.site_bits),
+        "data": width})
+
+
+def frame_word(shape):
+    """Layout of one basis' Pauli frame after a window.
+
+    ``round`` is the window's first, ``layers`` how many it committed; ``last``: the shot is over.
+    """
+    return data.StructLayout({"obs": shape.observables, "round": ROUND_BITS,
+                              "layers": shape.time_bits + 1, "last": 1})
+
+
+class Engine(wiring.Component):
+    """Decodes the rounds of one basis, window after window.
+
+    load, fill, (erasures,) grow, match; then the matches' edges go to the other engine as
+    shortcuts while this one applies those of the other; grow and match again where anything has
+    changed; commit. The two engines wait for each other before they exchange shortcuts, so they
+    always work on the same layers.
+
+    Parameters
+    ----------
+    shape : DecoderShape
+    basis : int
+        Which one; it stands in the records.
+    rounds_waiting : int
+        Rounds that may wait while a window is decoded.
+
+    Members
+    -------
+    enable, commit, buffer, reach, correlation, matches : In
+        Settings; they may change while ``idle``. ``enable`` = 0 empties the engine.
+    load, load_valid : In
+        A word for a table.
+    rounds : In(stream)
+        Rounds; ready while there is room.
+    meet, met : Out, In
+        This engine is ready to exchange shortcuts; so is the other.
+    shortcuts, others : Out, In (streams)
+        Shortcuts to, and from, the other engine.
+    finished, other_finished : Out, In
+        This engine has sent all its shortcuts and applied all that came; so has the other.
+    records : Out(stream)
+        64-bit records; each window ends with its verdict and its timing.
+    frame, frame_valid, timing, timing_valid : Out
+        What a window did to the Pauli frame, and how long it took; for one clock.
+    backlog : Out
+        Rounds that wait.
+    """
+
+    def __init__(self, shape, *, basis, rounds_waiting=512):
+        if not isinstance(shape, DecoderShape):
+            raise TypeError(f"shape must be a DecoderShape, not {shape!r}")
+        self.shape = shape
+        self.basis = basis
+        self.rounds_waiting = rounds_waiting
+        layers = shape.time_bits + 1
+        super().__init__({
+            "enable": In(1), "commit": In(layers), "buffer": In(layers), "reach": In(8),
+            "correlation": In(1), "matches": In(1),
+            "load": In(table_load(shape)), "load_valid": In(1),
+            "rounds": In(stream.Signature(shape.round_slice)),
+            "now": In(16),
+            "meet": Out(1), "met": In(1), "finished": Out(1), "other_finished": In(1),
+            "shortcuts": Out(stream.Signature(shape.shortcut)),
+            "others": In(stream.Signature(shape.shortcut)),
+            "records": Out(stream.Signature(64)),
+            "backlog": Out(range(rounds_waiting + 1)),
+            "frame": Out(frame_word(shape)), "frame_valid": Out(1),
+            "timing": Out(TimingRecord), "timing_valid": Out(1),
+            "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        shape = self.shape
+        slot_bits = shape.slot_bits
+
+        m.submodules.queue = queue = Queue(shape.round_slice, depth=self.rounds_waiting)
+        m.submodules.loader = loader = Loader(shape)
+        m.submodules.filler = filler = Filler(shape)
+        m.submodules.growth = growth = Growth(shape)
+        m.submodules.matcher = matcher = Matcher(shape)
+        m.submodules.committer = committer = Committer(shape)
+        if shape.correlation:
+            m.submodules.walker = walker = Walker(shape)
+        if shape.correlation or shape.sites:
+            m.submodules.applier = applier = Applier(shape)
+        second = shape.correlation or shape.sites
+
+        # Tables.
+        tables = {}
+        reads = {Table.PAIR: 2 if second else 1, Table.HOP: 1,
+                 Table.BOUND: 2 if second else 1, Table.EDGE: 1, Table.SHORT: 1, Table.ERASE: 1}
+        for table in Table:
+            depth = shape.table_depth(table)
+            if not depth:
+                continue
+            tables[table] = memory = TableMemory(shape.table_word(table), depth=depth,
+                                                 reads=reads[table])
+            m.submodules[f"table_{table.name.lower()}"] = memory
+            m.d.comb += [
+                memory.write.eq(self.load_valid & (self.load.basis == self.basis)
+                                & (self.load.table == table)),
+                memory.write_address.eq(self.load.address),
+                Value.cast(memory.write_data).eq(self.load.data),
+            ]
+
+        # What is known of this window.
+        distance = data.StructLayout({"weight": 8, "obs": shape.observables})
+        partner = data.StructLayout({"kind": PartnerKind, "slot": slot_bits})
+        m.submodules.list = nodes = TableMemory(shape.node, depth=shape.capacity,
+                                                reads=3 if second else 2)
+        m.submodules.lowest = lowest = TableMemory(slot_bits, depth=shape.capacity, reads=1)
+        m.submodules.first = first = TableMemory(slot_bits + 1, depth=2 << shape.time_bits)
+        m.submodules.bounds = bounds = TableMemory(distance, depth=shape.capacity)
+        m.submodules.pairs = pairs = TableMemory(distance, depth=shape.capacity ** 2)
+        m.submodules.partners = partners = TableMemory(partner, depth=shape.capacity)
+
+        count = loader.count
+        live = Signal()  # the list is to be worked on: there was no overflow
+        base = Signal(32)
+        fresh = Signal(init=1)
+        pass_two = Signal()
+        clocks = Signal(18)
+        flags = Signal(VerdictRecord.as_shape()["flags"].shape)
+
+        # Who reads what, by stage. Stages that share a memory never overlap.
+        loading, filling, matching, committing = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            loader.list_data.eq(nodes.data[0]),
+            filler.row_data.eq(nodes.data[0]), filler.column_data.eq(nodes.data[1]),
+            committer.row_data.eq(nodes.data[0]), committer.column_data.eq(nodes.data[1]),
+            filler.table_data.eq(tables[Table.PAIR].data[0]),
+            filler.bound_table_data.eq(tables[Table.BOUND].data[0]),
+            filler.lowest_data.eq(lowest.data[0]),
+            matcher.bound_weight.eq(bounds.data[0].weight),
+            matcher.bound_lowest.eq(lowest.data[0]),
+            matcher.pair_weight.eq(pairs.data[0].weight),
+            committer.pair_obs.eq(pairs.data[0].obs),
+            committer.bound_obs.eq(bounds.data[0].obs),
+            committer.partner_data.eq(partners.data[0]),
+            growth.query.eq(matcher.query), matcher.members.eq(growth.members),
+        ]
+        with m.If(loading):
+            m.d.comb += nodes.address[0].eq(loader.list_address)
+        with m.Elif(committing):
+            m.d.comb += [
+                nodes.address[0].eq(committer.row_address),
+                nodes.address[1].eq(committer.column_address),
+                pairs.address[0].eq(Value.cast(committer.pair_address)),
+                bounds.address[0].eq(committer.bound_address),
+                partners.address[0].eq(committer.partner_address),
+            ]
+        with m.Elif(matching):
+            m.d.comb += [
+                pairs.address[0].eq(Cat(matcher.pair_address.j, matcher.pair_address.i)),
+                bounds.address[0].eq(matcher.bound_address),
+                lowest.address[0].eq(matcher.bound_address),
+            ]
+        with m.Elif(filling):
+            m.d.comb += [
+                nodes.address[0].eq(filler.row_address),
+                nodes.address[1].eq(filler.column_address),
+                lowest.address[0].eq(filler.lowest_address),
+                tables[Table.PAIR].address[0].eq(filler.table_address),
+                tables[Table.BOUND].address[0].eq(filler.bound_table_address),
+            ]
+        if second:
+            with m.Else():
+                m.d.comb += [
+                    tables[Table.PAIR].address[0].eq(applier.table_a_address),
+                    tables[Table.BOUND].address[0].eq(applier.bound_table_address),
+                    lowest.address[0].eq(applier.lowest_address),
+                    pairs.address[0].eq(Cat(applier.pair_address.j, applier.pair_address.i)),
+                    bounds.address[0].eq(applier.bound_address),
+                ]
+            m.d.comb += [
+                tables[Table.PAIR].address[1].eq(applier.table_b_address),
+                nodes.address[2].eq(applier.list_address),
+                first.address[0].eq(applier.first_address),
+                applier.table_a_data.eq(tables[Table.PAIR].data[0]),
+                applier.table_b_data.eq(tables[Table.PAIR].data[1]),
+                applier.bound_table_data.eq(tables[Table.BOUND].data[0]),
+                applier.lowest_data.eq(lowest.data[0]),
+                applier.list_data.eq(nodes.data[2]),
+                applier.first_data.eq(first.data[0]),
+                applier.pair_weight.eq(pairs.data[0].weight),
+                applier.bound_weight.eq(bounds.data[0].weight),
+                applier.window_layers.eq(Mux(live, loader.layers, 0)),
+                applier.count.eq(count),
+                applier.reach.eq(self.reach),
+            ]
+        if shape.correlation:
+            with m.If(~loading & ~committing & ~matching & ~filling):
+                m.d.comb += [
+                    nodes.address[0].eq(walker.row_address),
+                    nodes.address[1].eq(walker.column_address),
+                    partners.address[0].eq(walker.partner_address),
+                ]
+            m.d.comb += [
+                tables[Table.BOUND].address[1].eq(walker.bound_table_address),
+                tables[Table.HOP].address[0].eq(walker.hop_address),
+                tables[Table.EDGE].address[0].eq(walker.edge_address),
+                tables[Table.SHORT].address[0].eq(walker.short_address),
+                walker.row_data.eq(nodes.data[0]), walker.column_data.eq(nodes.data[1]),
+                walker.partner_data.eq(partners.data[0]),
+                walker.bound_table_data.eq(tables[Table.BOUND].data[1]),
+                walker.hop_data.eq(tables[Table.HOP].data[0]),
+                walker.edge_data.eq(tables[Table.EDGE].data[0]),
+                walker.short_data.eq(tables[Table.SHORT].data[0]),
+                walker.count.eq(count),
+            ]
+
+        # Who writes what.
+        m.d.comb += [
+            nodes.write.eq(loader.list_write | committer.list_write),
+            nodes.write_address.eq(Mux(loading, loader.list_slot, committer.list_slot)),
+            nodes.write_data.eq(Mux(loading, loader.list_node, committer.list_node)),
+            lowest.write.eq(loader.lowest_write), lowest.write_address.eq(loader.lowest_slot),
+            lowest.write_data.eq(loader.lowest_data),
+            first.write.eq(loader.first_write), first.write_address.eq(loader.first_layer),
+            first.write_data.eq(loader.first_slot),
+            partners.write.eq(matcher.result_valid),
+            partners.write_address.eq(matcher.result_slot),
+            partners.write_data.kind.eq(matcher.result_kind),
+            partners.write_data.slot.eq(matcher.result_partner),
+            loader.kept_write.eq(committer.list_write), loader.kept_slot.eq(committer.list_slot),
+            loader.kept_layer.eq(committer.list_node.layer),
+        ]
+
+        def writes(source):
+            return [
+                pairs.write.eq(source.pair_write.valid),
+                pairs.write_address.eq(Cat(source.pair_write.j, source.pair_write.i)),
+                pairs.write_data.weight.eq(source.pair_write.weight),
+                pairs.write_data.obs.eq(source.pair_write.obs),
+                bounds.write.eq(source.bound_write.valid),
+                bounds.write_address.eq(source.bound_write.slot),
+                bounds.write_data.weight.eq(source.bound_write.weight),
+                bounds.write_data.obs.eq(source.bound_write.obs),
+                growth.push.valid.eq(source.push.valid),
+                growth.push.payload.eq(source.push.payload),
+            ]
+
+        if second:
+            m.d.comb += [filler.push.ready.eq(1)] if not filler.push.signature.always_ready else []
+            with m.If(filling):
+                m.d.comb += writes(filler)
+            with m.Else():
+                m.d.comb += writes(applier)
+        else:
+            m.d.comb += writes(filler)
+        m.d.comb += [
+            filler.count.eq(count), growth.count.eq(count), matcher.count.eq(count),
+            committer.count.eq(count), committer.commit.eq(self.commit),
+            committer.last.eq(loader.last),
+            loader.window.eq(self.commit + self.buffer), loader.fresh.eq(fresh),
+            loader.kept.eq(committer.kept),
+        ]
+        loaded = Signal.like(loader.layers)
+        m.d.comb += loader.loaded.eq(loaded)
+
+        # Rounds.
+        connect_streams(m, wiring.flipped(self.rounds), queue.i)
+        connect_streams(m, queue.o, loader.rounds)
+        m.d.comb += self.backlog.eq(queue.level)
+
+        # Shortcuts: out through a queue, so that a stall of the other engine is not mine.
+        if shape.correlation:
+            m.submodules.sent = sent = Queue(shape.shortcut, depth=_SHORTCUTS_WAITING)
+            connect_streams(m, walker.shortcuts, sent.i)
+            connect_streams(m, sent.o, wiring.flipped(self.shortcuts))
+
+        # Records. A window writes at most one for each defect, so that with room for them before
+        # it commits nothing behind it ever waits.
+        depth = 2 * shape.capacity + 4
+        m.submodules.records = records = Queue(64, depth=depth)
+        connect_streams(m, records.o, wiring.flipped(self.records))
+        room = Signal()
+        m.d.sync += room.eq(records.level <= depth - shape.capacity - 4)
+
+        match = Signal(MatchRecord)
+        escape = Signal(EscapeRecord)
+        verdict = Signal(VerdictRecord)
+        timing = Signal(TimingRecord)
+        found = Signal(committed(shape))
+        found_valid = Signal()
+        delta = Signal(shape.time_bits)
+        near, far = found.node, found.other
+        m.d.sync += [found.eq(committer.o.payload), found_valid.eq(committer.o.valid)]
+        m.d.comb += [
+            # The list is in order of layers, so that the lower slot is the earlier one.
+            delta.eq(far.layer - near.layer),
+            match.space.eq(near.space), match.round.eq(base + near.layer),
+            match.other_space.eq(Mux(found.boundary, 0, far.space)),
+            match.delta.eq(Mux(found.boundary, 0, delta)),
+            match.boundary.eq(found.boundary), match.obs.eq(found.obs),
+            match.basis.eq(self.basis), match.kind.eq(DecoderRecordKind.MATCH),
+            escape.space.eq(Mux(found_valid, found.node.space, loader.escapes.payload.space)),
+            escape.round.eq(base + Mux(found_valid, found.node.layer,
+                                       loader.escapes.payload.layer)),
+            escape.basis.eq(self.basis), escape.kind.eq(DecoderRecordKind.ESCAPE),
+        ]
+        latency = Signal(16)
+        saturated = Signal()
+        largest = Signal(range(shape.capacity + 1))
+        m.d.comb += [
+            flags.overflow.eq(loader.overflow), flags.gap.eq(loader.gap),
+            flags.last.eq(loader.last), flags.second_pass.eq(pass_two),
+            flags.events_dropped.eq(growth.events_dropped),
+            verdict.obs.eq(committer.obs), verdict.flags.eq(flags),
+            verdict.largest.eq(Mux(largest > 15, 15, largest)),
+            verdict.layers.eq(Mux(loader.last, loader.layers, self.commit)),
+            verdict.basis.eq(self.basis), verdict.round.eq(base),
+            verdict.kind.eq(DecoderRecordKind.VERDICT),
+            timing.latency.eq(Mux(saturated, 0xffff, latency)),
+            timing.clocks.eq(clocks), timing.defects.eq(count),
+            timing.backlog.eq(Mux(queue.level > 4095, 4095, queue.level)),
+            timing.basis.eq(self.basis), timing.kind.eq(DecoderRecordKind.TIMING),
+        ]
+        escaped = Signal()
+        m.d.comb += flags.escaped.eq(escaped)
+        if shape.correlation:
+            m.d.comb += flags.walk_error.eq(walker.walk_error)
+        # The stamp counts modulo 2**16; the clocks of the window say whether that is enough.
+        m.d.sync += [latency.eq(self.now - loader.stamp),
+                     saturated.eq(saturated | (latency == 0xfff0) | clocks[16:].any())]
+
+        frame = Signal(shape.observables)
+        running = Signal()
+        with m.If(running & ~clocks.all()):
+            m.d.sync += clocks.eq(clocks + 1)
+
+        m.d.comb += self.idle.eq(0)
+        with m.FSM():
+            with m.State("begin"):
+                m.d.comb += [growth.clear.eq(1), self.idle.eq(1)]
+                if second:
+                    m.d.comb += applier.clear.eq(1)
+                m.d.sync += [pass_two.eq(0), clocks.eq(0), escaped.eq(0), largest.eq(0)]
+                with m.If(self.enable):
+                    m.d.comb += loader.start.eq(1)
+                    m.next = "load"
+            with m.State("load"):
+                m.d.comb += [loading.eq(1), self.idle.eq(1)]
+                m.d.comb += [
+                    records.i.valid.eq(loader.escapes.valid), records.i.payload.eq(escape),
+                    loader.escapes.ready.eq(records.i.ready),
+                ]
+                with m.If(~loader.busy):
+                    m.d.comb += filler.start.eq(1)
+                    m.d.sync += [running.eq(1), saturated.eq(0), live.eq(~loader.overflow)]
+                    m.next = "fill"
+            with m.State("fill"):
+                m.d.comb += filling.eq(1)
+                with m.If(~filler.busy):
+                    m.next = "settle"
+            with m.State("settle"):
+                # The last push and the last distance are stored.
+                m.d.comb += [filling.eq(1), growth.start.eq(1)]
+                m.next = "grow"
+            with m.State("grow"):
+                with m.If(~growth.busy):
+                    m.d.comb += [matcher.start.eq(1), matching.eq(1)]
+                    m.next = "match"
+            with m.State("match"):
+                m.d.comb += matching.eq(1)
+                with m.If(~matcher.busy):
+                    with m.If(matcher.largest > largest):
+                        m.d.sync += largest.eq(matcher.largest)
+                    m.d.sync += escaped.eq(matcher.escaped)
+                    with m.If(self.correlation & ~pass_two & Const(int(shape.correlation))):
+                        m.next = "meet"
+                    with m.Else():
+                        m.next = "room"
+            with m.State("meet"):
+                m.d.comb += self.meet.eq(1)
+                with m.If(self.met):
+                    if shape.correlation:
+                        m.d.comb += walker.start.eq(1)
+                    m.next = "exchange"
+            if shape.correlation:
+                with m.State("exchange"):
+                    m.d.comb += self.finished.eq(
+                        ~walker.busy & (sent.level == 0) & applier.idle & ~self.others.valid)
+                    done = Signal(2)
+                    # What has left a queue needs a clock or two to show in the other engine. Both
+                    # engines see the same, and leave together.
+                    with m.If(self.finished & self.other_finished):
+                        m.d.sync += done.eq(done + 1)
+                        with m.If(done == 3):
+                            m.next = "exchanged"
+                    with m.Else():
+                        m.d.sync += done.eq(0)
+                with m.State("exchanged"):
+                    with m.If(applier.changed & live):
+                        m.d.sync += pass_two.eq(1)
+                        m.d.comb += growth.start.eq(1)
+                        m.next = "grow"
+                    with m.Else():
+                        m.next = "room"
+            with m.State("room"):
+                with m.If(room):
+                    m.d.comb += [committer.start.eq(1), committing.eq(1)]
+                    m.next = "commit"
+            with m.State("commit"):
+                m.d.comb += [
+                    committing.eq(1),
+                    records.i.valid.eq(found_valid & (found.escape | self.matches)),
+                    records.i.payload.eq(Mux(found.escape, escape, match)),
+                ]
+                with m.If(~committer.busy & ~found_valid):
+                    m.next = "verdict"
+            with m.State("verdict"):
+                m.d.comb += [records.i.valid.eq(1), records.i.payload.eq(verdict)]
+                m.d.sync += frame.eq(committer.obs ^ Mux(fresh, 0, frame))
+                m.next = "timing"
+            with m.State("timing"):
+                m.d.comb += [
+                    records.i.valid.eq(1), records.i.payload.eq(timing),
+                    self.timing.eq(timing), self.timing_valid.eq(1), self.frame_valid.eq(1),
+                    self.frame.obs.eq(frame), self.frame.round.eq(base),
+                    self.frame.layers.eq(verdict.layers), self.frame.last.eq(loader.last),
+                ]
+                m.d.sync += [
+                    running.eq(0), fresh.eq(loader.last),
+                    base.eq(Mux(loader.last, 0, base + self.commit)),
+                    loaded.eq(loader.layers - self.commit),
+                ]
+                m.next = "begin"
+        if shape.correlation:
+            # A damaged list has nothing to improve: its shortcuts are taken and dropped.
+            connect_streams(m, wiring.flipped(self.others), applier.shortcuts)
+        with m.If(~live):
+            m.d.comb += growth.push.valid.eq(0)
+        with m.If(~self.enable):
+            m.d.sync += [fresh.eq(1), base.eq(0)]
+        return m
