@@ -59,7 +59,6 @@ class Intake(wiring.Component):
         m = Module()
         shape = self.shape
         m.d.sync += self.now.eq(self.now + 1)
-        m.d.comb += self.rounds.ready.eq(1)
 
         # First clock: how far the number is from the one that is due.
         word = Signal(shape.round_word)
