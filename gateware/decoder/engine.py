@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from quantacore.gateware.decoder.applier import Applier
 from quantacore.gateware.decoder.committer import Committer, committed
+from quantacore.gateware.decoder.eraser import CHUNK, Eraser, chunks
 from quantacore.gateware.decoder.filler import Filler
 from quantacore.gateware.decoder.growth import Growth
 from quantacore.gateware.decoder.loader import Loader
@@ -52,7 +53,7 @@ def frame_word(shape):
 class Engine(wiring.Component):
     """Decodes the rounds of one basis, window after window.
 
-    load, fill, (erasures,) grow, match; then the matches' edges go to the other engine as
+    Load, fill, (apply erasures,) grow, match; then the matches' edges go to the other engine as
     shortcuts while this one applies those of the other; grow and match again where anything has
     changed; commit. The two engines wait for each other before they exchange shortcuts, so they
     always work on the same layers.
@@ -125,7 +126,9 @@ class Engine(wiring.Component):
             m.submodules.walker = walker = Walker(shape)
         if shape.correlation or shape.sites:
             m.submodules.applier = applier = Applier(shape)
-        second = shape.correlation or shape.sites
+        second = bool(shape.correlation or shape.sites)
+        if shape.sites:
+            m.submodules.eraser = eraser = Eraser(shape)
 
         # Tables.
         tables = {}
@@ -250,6 +253,29 @@ class Engine(wiring.Component):
                 walker.short_data.eq(tables[Table.SHORT].data[0]),
                 walker.count.eq(count),
             ]
+
+        erasing = Signal()
+        if shape.sites:
+            # Layers stand in a ring, so that those of the buffer need not be moved.
+            ring = Signal(shape.time_bits)
+            words = 1 << (chunks(shape) - 1).bit_length() if chunks(shape) > 1 else 1
+            m.submodules.flags = marks = TableMemory(CHUNK, depth=words << shape.time_bits)
+
+            def place(layer, chunk):
+                row = (ring + layer)[:shape.time_bits]
+                return Cat(chunk, row) if words > 1 else row
+
+            m.d.comb += [
+                marks.write.eq(loader.flags_write), marks.write_data.eq(loader.flags_data),
+                marks.write_address.eq(place(loader.flags_layer, loader.flags_chunk)),
+                marks.address[0].eq(place(eraser.flags_layer, eraser.flags_chunk)),
+                eraser.flags_data.eq(marks.data[0]), eraser.layers.eq(applier.window_layers),
+                tables[Table.ERASE].address[0].eq(eraser.erase_address),
+                eraser.erase_data.eq(tables[Table.ERASE].data[0]),
+                eraser.short_data.eq(tables[Table.SHORT].data[0]),
+            ]
+            with m.If(erasing):
+                m.d.comb += tables[Table.SHORT].address[0].eq(eraser.short_address)
 
         # Who writes what.
         m.d.comb += [
@@ -394,7 +420,21 @@ class Engine(wiring.Component):
             with m.State("fill"):
                 m.d.comb += filling.eq(1)
                 with m.If(~filler.busy):
-                    m.next = "settle"
+                    if shape.sites:
+                        m.d.comb += eraser.start.eq(1)
+                        m.next = "erase"
+                    else:
+                        m.next = "settle"
+            if shape.sites:
+                with m.State("erase"):
+                    m.d.comb += erasing.eq(1)
+                    done_ = Signal(2)
+                    with m.If(~eraser.busy & applier.idle):
+                        m.d.sync += done_.eq(done_ + 1)
+                        with m.If(done_ == 3):
+                            m.next = "settle"
+                    with m.Else():
+                        m.d.sync += done_.eq(0)
             with m.State("settle"):
                 # The last push and the last distance are stored.
                 m.d.comb += [filling.eq(1), growth.start.eq(1)]
@@ -417,7 +457,7 @@ class Engine(wiring.Component):
                 m.d.comb += self.meet.eq(1)
                 with m.If(self.met):
                     if shape.correlation:
-                        m.d.comb += walker.start.eq(1)
+                        m.d.comb += [walker.start.eq(1), applier.clear.eq(1)]
                     m.next = "exchange"
             if shape.correlation:
                 with m.State("exchange"):
@@ -466,11 +506,22 @@ class Engine(wiring.Component):
                     running.eq(0), fresh.eq(loader.last),
                     base.eq(Mux(loader.last, 0, base + self.commit)),
                     loaded.eq(loader.layers - self.commit),
+                    *([ring.eq(ring + self.commit)] if shape.sites else []),
                 ]
                 m.next = "begin"
-        if shape.correlation:
-            # A damaged list has nothing to improve: its shortcuts are taken and dropped.
-            connect_streams(m, wiring.flipped(self.others), applier.shortcuts)
+        if second:
+            m.d.comb += [
+                applier.shortcuts.valid.eq(self.others.valid & ~erasing),
+                applier.shortcuts.payload.eq(self.others.payload),
+                self.others.ready.eq(applier.shortcuts.ready & ~erasing),
+            ]
+        if shape.sites:
+            with m.If(erasing):
+                m.d.comb += [
+                    applier.shortcuts.valid.eq(eraser.shortcuts.valid),
+                    applier.shortcuts.payload.eq(eraser.shortcuts.payload),
+                    eraser.shortcuts.ready.eq(applier.shortcuts.ready),
+                ]
         with m.If(~live):
             m.d.comb += growth.push.valid.eq(0)
         with m.If(~self.enable):

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from quantacore.gateware.decoder.eraser import CHUNK, chunks
 from quantacore.gateware.layouts.decoder import DecoderShape
 
 __all__ = ["Loader"]
@@ -46,6 +47,8 @@ class Loader(wiring.Component):
         First slot of a layer; for the layer after the last one, the number of defects.
     list_address, list_data
         Reads the list (2 clocks), for the escapes of an overflow only.
+    flags_write, flags_layer, flags_chunk, flags_data
+        Erasure flags of each new layer; only where the shape has sites.
     escapes : Out(stream)
         Nodes of a window that overflowed.
     count, layers : Out
@@ -72,6 +75,9 @@ class Loader(wiring.Component):
             "first_write": Out(1), "first_layer": Out(layers), "first_slot": Out(count),
             "list_address": Out(slot), "list_data": In(shape.node),
             "escapes": Out(stream.Signature(shape.node)),
+            **({"flags_write": Out(1), "flags_layer": Out(shape.time_bits),
+                "flags_chunk": Out(range(chunks(shape))), "flags_data": Out(CHUNK)}
+               if shape.sites else {}),
             "count": Out(count), "layers": Out(layers),
             "last": Out(1), "gap": Out(1), "overflow": Out(1), "stamp": Out(16),
         })
@@ -128,6 +134,22 @@ class Loader(wiring.Component):
             self.lowest_slot.eq(slots), self.lowest_data.eq(oldest),
         ]
 
+        # Erasure flags of the layer, a word at a time.
+        erased = Signal(CHUNK * chunks(shape))
+        chunk = Signal(range(max(2, chunks(shape))))
+        empty = Signal()
+
+        def layer_is(taken):
+            """Go on with the defects of a round that was taken, or with the next layer."""
+            if taken:
+                with m.If(self.overflow):
+                    m.next = "escape_rest"
+                with m.Else():
+                    m.next = "new_defects"
+            else:
+                m.d.sync += layer.eq(layer + 1)
+                m.next = "new_layer"
+
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += self.busy.eq(0)
@@ -165,19 +187,38 @@ class Loader(wiring.Component):
                     m.next = "idle"
                 with m.Elif(self.rounds.valid):
                     begin_layer()
+                    m.d.sync += chunk.eq(0)
                     with m.If(skipped != round_.skipped):
-                        m.d.sync += [
-                            skipped.eq(skipped + 1), layer.eq(layer + 1), self.gap.eq(1)]
+                        m.d.sync += [skipped.eq(skipped + 1), self.gap.eq(1)]
+                        if shape.sites:
+                            m.d.sync += [erased.eq(0), empty.eq(1)]
+                            m.next = "erasures"
+                        else:
+                            layer_is(taken=False)
                     with m.Else():
                         m.d.comb += self.rounds.ready.eq(1)
                         m.d.sync += [
                             skipped.eq(0), pending.eq(round_.bits), chosen.eq(0),
                             self.last.eq(round_.last), self.stamp.eq(round_.stamp),
                         ]
-                        with m.If(self.overflow):
-                            m.next = "escape_rest"
+                        if shape.sites:
+                            m.d.sync += [erased.eq(round_.erased), empty.eq(0)]
+                            m.next = "erasures"
+                        else:
+                            layer_is(taken=True)
+
+            if shape.sites:
+                with m.State("erasures"):
+                    m.d.comb += [
+                        self.flags_write.eq(1), self.flags_layer.eq(layer),
+                        self.flags_chunk.eq(chunk), self.flags_data.eq(erased[:CHUNK]),
+                    ]
+                    m.d.sync += [erased.eq(erased >> CHUNK), chunk.eq(chunk + 1)]
+                    with m.If(chunk == chunks(shape) - 1):
+                        with m.If(empty):
+                            layer_is(taken=False)
                         with m.Else():
-                            m.next = "new_defects"
+                            layer_is(taken=True)
 
             with m.State("new_defects"):
                 # One is taken out of the round while the one before it goes to the list.
