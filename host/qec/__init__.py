@@ -1,0 +1,20 @@
+"""Quantum error correction on the host: from Stim models to decoder images.
+
+``compile_circuit`` and ``compile_dem`` make the image that a streaming decoder is loaded with;
+``shot_layers`` puts detection events into its order, ``expand_match`` turns a match back into the
+edges of a correction, ``fit`` says what an image takes of a part's block RAM.
+
+Needs ``pip install 'quantacore[decoder]'`` where models are read.
+"""
+
+from quantacore.host.qec.compiler import DecoderCapacityError, compile_circuit, compile_dem
+from quantacore.host.qec.graph import ModelError
+from quantacore.host.qec.shots import (
+    CorrectionEdge,
+    detector_nodes,
+    expand_match,
+    shot_layers,
+)
+
+__all__ = ["DecoderCapacityError", "ModelError", "compile_circuit", "compile_dem",
+           "CorrectionEdge", "detector_nodes", "expand_match", "shot_layers"]

@@ -1,0 +1,330 @@
+"""Compile a Stim circuit or detector error model into what a streaming decoder is loaded with."""
+
+import logging
+import os
+
+import numpy as np
+
+from quantacore.gateware.layouts.decoder import BASES, DecoderImage, DecoderShape
+from quantacore.host.qec.cell import NoPeriod, periodic_cell, whole_cell
+from quantacore.host.qec.distances import distances
+from quantacore.host.qec.encode import LARGEST, quantise, short_words, shortcut_lists, tables
+from quantacore.host.qec.graph import ModelError, as_model, read_model
+from quantacore.host.qec.optional import require
+
+__all__ = ["compile_circuit", "compile_dem", "DecoderCapacityError"]
+
+_log = logging.getLogger(__name__)
+
+#: Rounds that a REPEAT block or a generator is given, to see a bulk in it.
+LONG = 16
+#: Largest values of the shape's fields.
+_MOST_SPACE_BITS, _MOST_EDGE_BITS, _MOST_SHORTCUT_BITS, _MOST_SITES = 8, 13, 14, 256
+
+
+class DecoderCapacityError(ModelError):
+    """A model needs more than a decoder of the given shape, or of any shape, holds."""
+
+
+def _circuit(source):
+    stim = require("stim")
+    if isinstance(source, stim.Circuit):
+        return source
+    if isinstance(source, stim.DetectorErrorModel):
+        raise TypeError("This is a detector error model: give it to compile_dem")
+    try:
+        return stim.Circuit.from_file(source)
+    except ValueError as error:
+        raise ModelError(f"{source} is not a Stim circuit: {error}") from error
+
+
+def stretched(circuit, rounds=LONG):
+    """``circuit`` with its longest top-level REPEAT block repeated ``rounds`` times.
+
+    Other blocks are cut down to ``rounds``. A circuit without a block is returned as it is.
+    """
+    stim = require("stim")
+    blocks = [(item.repeat_count, number) for number, item in enumerate(circuit)
+              if item.name == "REPEAT"]
+    if not blocks:
+        return circuit
+    longest = max(blocks)[1]
+    result = stim.Circuit()
+    for number, item in enumerate(circuit):
+        if item.name == "REPEAT":
+            count = rounds if number == longest else min(rounds, item.repeat_count)
+            item = stim.CircuitRepeatBlock(count, item.body_copy())
+        result.append(item)
+    return result
+
+
+def model_of(circuit):
+    """The circuit's decomposed detector error model.
+
+    Raises
+    ------
+    ModelError
+        Stim can't make a graph-like model of it.
+    """
+    try:
+        return circuit.detector_error_model(decompose_errors=True)
+    except ValueError as error:
+        raise ModelError(f"The circuit has no graph-like detector error model: {error}") from error
+
+
+def compile_circuit(source, *, kind="auto", erasures=None, **options):
+    """Compile a circuit.
+
+    Parameters
+    ----------
+    source : stim.Circuit, path, or callable
+        A callable is given a number of rounds and returns a circuit. A circuit's longest REPEAT
+        block is repeated until a period shows.
+    kind : str
+        ``"periodic"``: one table for every round; ``"full"``: one for every pair of detectors of
+        this very circuit; ``"auto"``: periodic where the model repeats, else full.
+    erasures : mapping, optional
+        See :func:`compile_dem`.
+    **options
+        As of :func:`compile_dem`.
+
+    Returns
+    -------
+    DecoderImage
+
+    Raises
+    ------
+    ModelError, DecoderCapacityError
+        What is wrong, where, and what to do.
+    """
+    if kind not in ("auto", "periodic", "full"):
+        raise ValueError(f'kind must be "auto", "periodic" or "full", not {kind!r}')
+    generated = callable(source)
+    circuit = _circuit(source(LONG) if generated else source)
+    if generated and kind == "full":
+        raise ValueError("A full table belongs to one number of rounds: give the circuit itself")
+    reason = None
+    if kind != "full":
+        long = circuit if generated else stretched(circuit)
+        graph = read_model(model_of(long))
+        try:
+            cell = periodic_cell(graph)
+        except NoPeriod as error:
+            if kind == "periodic":
+                raise
+            reason = error
+        else:
+            return _image(graph, cell, {"kind": "circuit", "name": _label(source)}, **options)
+    graph = read_model(model_of(circuit))
+    return _full(graph, {"kind": "circuit", "name": _label(source)}, reason, **options)
+
+
+def compile_dem(source, *, kind="auto", erasures=None, **options):
+    """Compile a detector error model.
+
+    Parameters
+    ----------
+    source : stim.DetectorErrorModel or path
+    kind : str
+        As of :func:`compile_circuit`.
+    shape : DecoderShape, optional
+        The build to compile for. Without it, the smallest that holds the model.
+    delta_bits : int
+        The distance table of a periodic model covers ``2**delta_bits`` layers. Default 3.
+    capacity, cluster, event_bits : int
+        Of the shape, where none is given.
+    correlation : bool
+        Make the tables of the second pass.
+    commit, buffer, reach : int, optional
+        Run-time settings. Defaults: ``commit``/``buffer`` 3/3 for up to 4 spaces (distance 3),
+        5/5 up to 12 (distance 5), else 14/7; ``reach`` 100 up to 12 spaces, else 80. A full table
+        is one window of one layer with reach 254.
+
+    Returns
+    -------
+    DecoderImage
+
+    Raises
+    ------
+    ModelError, DecoderCapacityError
+        What is wrong, where, and what to do.
+    """
+    if kind not in ("auto", "periodic", "full"):
+        raise ValueError(f'kind must be "auto", "periodic" or "full", not {kind!r}')
+    graph = read_model(as_model(source))
+    described = {"kind": "dem", "name": _label(source)}
+    reason = None
+    if kind != "full":
+        try:
+            cell = periodic_cell(graph)
+        except NoPeriod as error:
+            if kind == "periodic":
+                raise
+            reason = error
+        else:
+            return _image(graph, cell, described, **options)
+    return _full(graph, described, reason, **options)
+
+
+def _label(source):
+    return os.path.basename(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else ""
+
+
+def _full(graph, described, reason, **options):
+    cell = whole_cell(graph)
+    most = max(len(spaces) for spaces in cell.spaces)
+    if most > 1 << _MOST_SPACE_BITS:
+        because = f" It is not periodic: {reason}" if reason else ""
+        raise DecoderCapacityError(
+            f"The model has {most} detectors in one basis; a full table holds "
+            f"{1 << _MOST_SPACE_BITS}. Use fewer rounds, or a model that repeats every round."
+            f"{because}") from reason
+    return _image(graph, cell, described, **options)
+
+
+def _bits(count):
+    return max(1, (count - 1).bit_length())
+
+
+def _scale(found):
+    """Integer weight per unit: twice the largest boundary distance is 254."""
+    bounds = np.concatenate([d.bound for d in found])
+    bounds = bounds[np.isfinite(bounds)]
+    if bounds.size:
+        return LARGEST / (2 * float(bounds.max()))
+    pairs = np.concatenate([d.pair.ravel() for d in found])
+    pairs = pairs[np.isfinite(pairs)]
+    return LARGEST / max(float(pairs.max()), 1e-9)
+
+
+def _quantisation(found, scale):
+    """How far the integer weights are from the real ones."""
+    weights = np.concatenate([np.concatenate([d.pair.ravel(), d.bound]) for d in found])
+    weights = weights[np.isfinite(weights) & (weights > 0)]
+    integers = quantise(weights, scale)
+    kept = integers <= LARGEST
+    error = integers[kept] / scale / weights[kept] - 1
+    return {"scale": scale, "entries": int(kept.sum()), "saturated": int((~kept).sum()),
+            "rms_relative_error": float(np.sqrt(np.mean(error ** 2))) if kept.any() else 0.0,
+            "max_relative_error": float(np.abs(error).max()) if kept.any() else 0.0}
+
+
+def _fit_shape(shape, need):
+    """Check that a build holds a model; ``need`` has the smallest value of each field."""
+    short = [f"{name} {getattr(shape, name)} (needs {least})"
+             for name, least in need.items() if getattr(shape, name) < least]
+    if short:
+        would = ", ".join(f"{name}={max(least, getattr(shape, name))}"
+                          for name, least in need.items())
+        raise DecoderCapacityError(f"The model does not fit this build: {'; '.join(short)}. "
+                                   f"A build with {would} would hold it")
+
+
+def _image(graph, cell, described, *, shape=None, delta_bits=None, capacity=64, cluster=14,
+           event_bits=None, correlation=True, commit=None, buffer=None, reach=None):
+    if shape is not None:
+        correlation = shape.correlation
+        if cell.periodic:
+            delta_bits = shape.delta_bits
+        elif shape.delta_bits:
+            raise DecoderCapacityError(
+                f"The model has no period and needs a build with delta_bits=0 (one layer that "
+                f"holds {max(map(len, cell.spaces))} detectors per basis); this one has "
+                f"delta_bits={shape.delta_bits}")
+    if delta_bits is None:
+        delta_bits = 3
+    if not cell.periodic:
+        delta_bits = 0
+    spaces = max(len(known) for known in cell.spaces)
+    if spaces > 1 << _MOST_SPACE_BITS:
+        raise DecoderCapacityError(f"A layer has {spaces} detectors of one basis; a decoder holds "
+                                   f"{1 << _MOST_SPACE_BITS}: distance 22 of a rotated code")
+    found = [distances(cell.edges[basis], len(cell.spaces[basis]), 1 << delta_bits)
+             for basis in range(BASES)]
+    scale = _scale(found)
+    lists, cut = shortcut_lists(cell, scale) if correlation else ([[], []], 0)
+
+    small = spaces <= 12
+    settings = {
+        "commit": ((3 if spaces <= 4 else 5 if small else 14) if cell.periodic else 1),
+        "buffer": ((3 if spaces <= 4 else 5 if small else 7) if cell.periodic else 0),
+        "reach": (100 if small else 80) if cell.periodic else LARGEST}
+    for name, value in (("commit", commit), ("buffer", buffer), ("reach", reach)):
+        if value is not None:
+            settings[name] = int(value)
+    window = settings["commit"] + settings["buffer"]
+    if settings["commit"] < 1 or settings["buffer"] < 0 or window > 32:
+        raise ValueError(f"commit must be 1 or more, buffer 0 or more, and both together at most "
+                         f"32 layers, not {settings['commit']} and {settings['buffer']}")
+    if not 0 <= settings["reach"] <= LARGEST:
+        raise ValueError(f"reach must be 0 to {LARGEST}, not {settings['reach']}")
+
+    probe = DecoderShape(space_bits=8, shortcut_bits=14, observables=8)
+    shorts = max(len(short_words(probe, kept)[0]) for kept in lists)
+    need = {"space_bits": _bits(spaces), "delta_bits": delta_bits,
+            "observables": max(1, graph.observables),
+            "edge_bits": _bits(max(len(edges) for edges in cell.edges)),
+            "shortcut_bits": _bits(shorts),
+            "time_bits": max(_bits(window), delta_bits)}
+    if shape is None:
+        for name, most in (("edge_bits", _MOST_EDGE_BITS), ("shortcut_bits", _MOST_SHORTCUT_BITS)):
+            if need[name] > most and correlation:
+                raise DecoderCapacityError(f"The model needs {name}={need[name]}; the most is "
+                                           f"{most}. Compile with correlation=False")
+        need["edge_bits"] = min(need["edge_bits"], _MOST_EDGE_BITS)
+        shape = DecoderShape(**need, capacity=capacity, cluster=cluster, correlation=correlation,
+                             event_bits=10 if event_bits is None else event_bits)
+    else:
+        _fit_shape(shape, need)
+
+    warnings = []
+    if graph.report["conflicting"]:
+        warnings.append(f"{graph.report['conflicting']} parallel edges with other observables than "
+                        f"a likelier one were left out")
+    if cut:
+        warnings.append(f"{cut} weak shortcuts were left out: an edge may cause 63")
+    for warning in warnings:
+        _log.warning("%s", warning)
+    about = {
+        "kind": "periodic" if cell.periodic else "full",
+        "distance": _distance(cell) if cell.periodic else None,
+        "source": {**described, "crc32": graph.crc32, "detectors": graph.detectors,
+                   "observables": graph.observables},
+        "spaces": [[list(where) if cell.periodic else where for where in known]
+                   for known in cell.spaces],
+        "period": cell.period, "origin": cell.origin, "bulk": list(cell.bulk),
+        "observables": [sorted({bit for edge in edges for bit in range(8)
+                                if edge.observables >> bit & 1}) for edges in cell.edges],
+        "edge_observables": [[edge.observables for edge in edges] for edges in cell.edges],
+        "edge_probabilities": [[edge.probability for edge in edges] for edges in cell.edges],
+        "shortcuts": [len(short_words(probe, kept)[0]) for kept in lists],
+        "longest_path": max(d.longest_path for d in found),
+        "quantisation": _quantisation(found, scale),
+        "report": graph.report, "warnings": warnings}
+    if cell.periodic:
+        about["numbering"] = (
+            "A detector's place is its coordinates but the last (and, with a period above 1, the "
+            "phase (round - origin) % period); the basis and the space are where the place is in "
+            "`spaces`. Its layer is (round - origin of the shot's own circuit) // period, its "
+            "round the last coordinate.")
+    else:
+        places = [None] * graph.detectors
+        for basis, known in enumerate(cell.spaces):
+            for space, detector in enumerate(known):
+                places[detector] = [basis, space, 0]
+        about["detectors"] = places
+        about["coordinates"] = [list(where) for where in graph.coordinates]
+        about["numbering"] = "`detectors` lists basis, space and layer of each detector of a shot."
+    image = DecoderImage(shape, tables(shape, found, cell, lists, scale), settings, about)
+    image.check()
+    return image
+
+
+def _distance(cell):
+    """Distance of a rotated surface code with as many spaces, else None."""
+    sizes = sorted({len(known) for known in cell.spaces if known})
+    if len(sizes) == 1:
+        distance = round((2 * sizes[0] + 1) ** 0.5)
+        if distance * distance == 2 * sizes[0] + 1:
+            return distance
+    return None
