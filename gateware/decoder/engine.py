@@ -183,6 +183,7 @@ class Engine(wiring.Component):
             committer.bound_obs.eq(bounds.data[0].obs),
             committer.partner_data.eq(partners.data[0]),
             growth.query.eq(matcher.query), matcher.members.eq(growth.members),
+            growth.filling.eq(filling),
         ]
         with m.If(loading):
             m.d.comb += nodes.address[0].eq(loader.list_address)

@@ -1,0 +1,281 @@
+"""The decoder's gateware at the speed of compiled C++, for long runs and for its clock counts."""
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from amaranth.hdl import Shape
+
+from quantacore.gateware.decoder.decoder import Decoder
+from quantacore.gateware.decoder.engine import table_load
+from quantacore.gateware.layouts.decoder import (
+    BASES,
+    DecoderRecordKind,
+    EscapeRecord,
+    MatchRecord,
+    Table,
+    TimingRecord,
+    VerdictRecord,
+    WindowFlags,
+)
+from quantacore.sim.node.build import cache_folder
+from quantacore.sim.node.verilate import to_verilog, verilator_environment
+
+__all__ = ["FastDecoder", "Records", "columns", "round_words"]
+
+_TOP = "qc_decoder"
+
+
+def columns(layout, words):
+    """Fields of ``words`` (uint64) by name, as int64 arrays."""
+    words = np.asarray(words, np.uint64)
+    return {name: ((words >> np.uint64(field.offset))
+                   & np.uint64((1 << Shape.cast(field.shape).width) - 1)).astype(np.int64)
+            for name, field in layout}
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a run wrote, by kind: a dict of columns each.
+
+    ``verdicts`` has the flags' names among its columns, ``times`` is the clock of each timing
+    record; ``sent`` rounds found ``backlog`` rounds waiting.
+    """
+
+    verdicts: dict
+    timings: dict
+    matches: dict
+    escapes: dict
+    times: np.ndarray
+    sent: int
+    backlog: np.ndarray
+    clocks: int
+
+
+def _limbs(width):
+    return -(-width // 32)
+
+
+def _pack(values, widths, limbs):
+    """Rows of 32-bit limbs with ``values`` (object arrays of int) side by side, lowest first."""
+    total = np.zeros(len(values[0]), object)
+    offset = 0
+    for value, width in zip(values, widths, strict=True):
+        total = total | (value << offset)
+        offset += width
+    out = np.zeros((len(total), limbs), np.uint32)
+    for limb in range(limbs):
+        out[:, limb] = ((total >> (32 * limb)) & 0xffffffff).astype(np.uint32)
+    return out
+
+
+def round_words(shape, shots, *, erasures=None, raw=False):
+    """Rounds of ``shots`` as the decoder takes them.
+
+    Parameters
+    ----------
+    shape : DecoderShape
+    shots : numpy.ndarray
+        ``(shots, bases, layers, spaces)``.
+    erasures : numpy.ndarray or None
+        ``(shots, layers, sites)``.
+    raw : bool
+        Whether the bits are outcomes, not detection events.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint32, one row per round.
+    """
+    layout = shape.round_word
+    count, _, layers, spaces = shots.shape
+    limbs = _limbs(layout.size)
+    out = np.zeros((count * layers, limbs * 32), np.uint8)
+
+    def put(name, bits):
+        at = layout[name].offset
+        out[:, at:at + bits.shape[1]] = bits
+
+    both = np.zeros((count, layers, BASES, 1 << shape.space_bits), np.uint8)
+    both[..., :spaces] = shots.transpose(0, 2, 1, 3)
+    put("bits", both.reshape(count * layers, -1))
+    number = np.tile(np.arange(layers), count)
+    put("number", (number[:, None] >> np.arange(32)) & 1)
+    put("first", (number == 0)[:, None])
+    put("last", (number == layers - 1)[:, None])
+    put("raw", np.full((count * layers, 1), raw))
+    if erasures is not None:
+        put("erased", erasures.reshape(count * layers, -1))
+    packed = np.packbits(out, axis=1, bitorder="little")
+    return np.ascontiguousarray(packed).view("<u4").astype(np.uint32)
+
+
+def _build(shape, waiting):
+    verilog = to_verilog(Decoder(shape, rounds_waiting=waiting), _TOP)
+    header = "\n".join([
+        f'#include "V{_TOP}.h"', "#include <type_traits>", f"#define QC_TOP V{_TOP}",
+        f"#define QC_LOAD_LIMBS {_limbs(table_load(shape).size)}",
+        f"#define QC_ROUND_LIMBS {_limbs(shape.round_word.size)}",
+        f"#define QC_WAITING {waiting}", f"#define QC_TIMING {DecoderRecordKind.TIMING.value}", ""])
+    harness = Path(__file__).with_suffix(".cpp")
+    version = importlib.metadata.version("verilator")
+    digest = hashlib.sha256("\0".join(
+        [verilog, header, harness.read_text(), version]).encode()).hexdigest()[:24]
+    folder = cache_folder() / "decoder"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{digest}.so"
+    with open(folder / f"{digest}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.exists():
+            return target
+        environment = {**os.environ, **verilator_environment()}
+        include = Path(environment["VERILATOR_ROOT"]) / "include"
+        with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
+            scratch = Path(scratch)
+            (scratch / f"{_TOP}.v").write_text(verilog)
+            (scratch / "ports.h").write_text(header)
+
+            def run(*command):
+                result = subprocess.run([str(part) for part in command], cwd=scratch,
+                                        env=environment, capture_output=True, text=True)
+                if result.returncode:
+                    raise RuntimeError(f"{command[0]} failed:\n"
+                                       + (result.stdout + result.stderr)[-3000:])
+
+            run(shutil.which("verilator", path=environment["PATH"]), "--cc", "-O3",
+                "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
+                "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", _TOP, "-Mdir", "model",
+                f"{_TOP}.v")
+            compiler = shutil.which("g++") or shutil.which("clang++")
+            sources = [*sorted((scratch / "model").glob("*.cpp")), harness,
+                       include / "verilated.cpp", include / "verilated_threads.cpp"]
+            run(compiler, "-std=c++17", "-O2", "-march=native", "-fPIC", "-fvisibility=hidden",
+                *(["-fno-gnu-unique"] if "clang" not in compiler else []), "-w", "-shared",
+                "-pthread", f"-I{scratch}", f"-I{scratch / 'model'}", f"-I{include}",
+                f"-I{include / 'vltstd'}", "-o", scratch / "out.so", *sources)
+            os.replace(scratch / "out.so", target)
+    return target
+
+
+class FastDecoder:
+    """A decoder with an image in it, clocked by C++.
+
+    Parameters
+    ----------
+    image : DecoderImage
+    waiting : int
+        Rounds that may wait.
+    commit, buffer, reach : int or None
+        Settings; the image's own where None.
+    correlation, matches : bool
+    """
+
+    def __init__(self, image, *, waiting=512, commit=None, buffer=None, reach=None,
+                 correlation=True, matches=True, references=0):
+        self.image = image
+        self.shape = image.shape
+        library = ctypes.CDLL(str(_build(image.shape, waiting)))
+        pointer, size = ctypes.c_void_p, ctypes.c_size_t
+        for name, result, arguments in (
+            ("create", pointer, ()), ("destroy", None, (pointer,)), ("reset", None, (pointer,)),
+            ("settings", None, (pointer,) + (ctypes.c_int,) * 6),
+            ("load", None, (pointer, pointer, size)),
+            ("run", size, (pointer, pointer, pointer, size, ctypes.c_int, ctypes.c_uint64,
+                           ctypes.c_uint64, pointer, pointer, size, pointer, pointer)),
+            ("clock", ctypes.c_uint64, (pointer,)),
+            ("count", ctypes.c_uint64, (pointer, ctypes.c_int)),
+        ):
+            function = getattr(library, f"qcd_{name}")
+            function.restype, function.argtypes = result, arguments
+        self._library = library
+        self._bench = library.qcd_create()
+        settings = {**image.settings, **{name: value for name, value in
+                    (("commit", commit), ("buffer", buffer), ("reach", reach))
+                    if value is not None}}
+        self.commit, self.buffer, self.reach = (settings[k] for k in ("commit", "buffer", "reach"))
+        self._settings = (self.commit, self.buffer, self.reach, int(correlation), int(matches),
+                          references)
+        self.reset()
+
+    def reset(self):
+        """Reset, load, enable."""
+        self._library.qcd_reset(self._bench)
+        self._library.qcd_settings(self._bench, *self._settings)
+        layout = table_load(self.shape)
+        rows = [(basis, table.value, address, word) for basis in range(BASES) for table in Table
+                if self.shape.table_depth(table)
+                for address, word in enumerate(self.image.words(basis, table))]
+        values = [np.array(column, object) for column in zip(*rows, strict=True)]
+        words = _pack(values, [Shape.cast(layout[name].shape).width for name in
+                               ("basis", "table", "address", "data")], _limbs(layout.size))
+        self._library.qcd_load(self._bench, words.ctypes.data, len(words))
+
+    def __del__(self):
+        with contextlib.suppress(AttributeError):
+            self._library.qcd_destroy(self._bench)
+
+    def counts(self):
+        """Rounds accepted, lost, duplicate and missing so far."""
+        return {name: self._library.qcd_count(self._bench, index) for index, name in
+                enumerate(("accepted", "lost", "duplicates", "missing"))}
+
+    def run(self, words, *, gaps=0, windows, throttle=True, limit=None):
+        """Send rounds and collect records until ``windows`` verdicts are there.
+
+        Parameters
+        ----------
+        words : numpy.ndarray
+            From :func:`round_words`.
+        gaps : int or array of int
+            Clocks between a round and the next one; 0 is a round in every clock.
+        windows : int
+            Verdicts that will come, of both bases together.
+        throttle : bool
+            Hold rounds back while the queue is full, instead of losing them.
+        limit : int or None
+            Clocks at most.
+
+        Returns
+        -------
+        Records
+        """
+        words = np.ascontiguousarray(words, np.uint32)
+        gaps = np.ascontiguousarray(np.broadcast_to(gaps, len(words)), np.int32)
+        room = 2 * windows + 2 * BASES * len(words) * (1 << self.shape.space_bits)
+        room = min(room, 2 * windows + 64 * len(words) + 4096)
+        records, times = np.zeros(room, np.uint64), np.zeros(room, np.uint64)
+        backlog = np.zeros(len(words), np.int32)
+        sent = ctypes.c_size_t()
+        before = self._library.qcd_clock(self._bench)
+        limit = limit or 100_000 + int(gaps.sum()) + 40_000 * max(windows, 1)
+        found = self._library.qcd_run(
+            self._bench, words.ctypes.data, gaps.ctypes.data, len(words), int(throttle), windows,
+            limit, records.ctypes.data, times.ctypes.data, room, ctypes.addressof(sent),
+            backlog.ctypes.data)
+        records, times = records[:found], times[:found]
+        kinds = records >> np.uint64(60)
+
+        def of(kind, layout):
+            return columns(layout.as_shape(), records[kinds == kind.value])
+
+        verdicts = of(DecoderRecordKind.VERDICT, VerdictRecord)
+        verdicts.update(columns(WindowFlags.as_shape(), verdicts.pop("flags")))
+        if len(verdicts["obs"]) < windows:
+            raise RuntimeError(f"{len(verdicts['obs'])} of {windows} verdicts came in {limit} "
+                               f"clocks; {sent.value} of {len(words)} rounds were sent")
+        return Records(
+            verdicts=verdicts, timings=of(DecoderRecordKind.TIMING, TimingRecord),
+            matches=of(DecoderRecordKind.MATCH, MatchRecord),
+            escapes=of(DecoderRecordKind.ESCAPE, EscapeRecord),
+            times=times[kinds == DecoderRecordKind.TIMING.value], sent=sent.value,
+            backlog=backlog[:sent.value],
+            clocks=self._library.qcd_clock(self._bench) - before)
