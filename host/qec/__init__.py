@@ -8,6 +8,7 @@ Needs ``pip install 'quantacore[decoder]'`` where models are read.
 """
 
 from quantacore.host.qec.compiler import DecoderCapacityError, compile_circuit, compile_dem
+from quantacore.host.qec.erasure import shot_heralds
 from quantacore.host.qec.graph import ModelError
 from quantacore.host.qec.shots import (
     CorrectionEdge,
@@ -17,4 +18,5 @@ from quantacore.host.qec.shots import (
 )
 
 __all__ = ["DecoderCapacityError", "ModelError", "compile_circuit", "compile_dem",
-           "CorrectionEdge", "detector_nodes", "expand_match", "shot_layers"]
+           "CorrectionEdge", "detector_nodes", "expand_match", "shot_heralds",
+           "shot_layers"]

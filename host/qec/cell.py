@@ -62,6 +62,8 @@ class Cell:
         ``period`` > 1: and the phase), or the detector's number (a whole model).
     edges : list of list of CellEdge
         Per basis.
+    nodes : list of tuple of int
+        Basis, space and layer of each detector of the model.
     period : int
         Rounds that make one layer.
     origin : int
@@ -73,6 +75,7 @@ class Cell:
     periodic: bool
     spaces: list
     edges: list
+    nodes: list
     period: int = 1
     origin: int = 0
     bulk: tuple = (0, 0)
@@ -118,7 +121,8 @@ def whole_cell(graph):
         nodes.append((basis, len(spaces[basis]), 0))
         spaces[basis].append(detector)
     layers = _layers(graph, nodes)
-    return Cell(False, spaces, [layers.get((basis, 0), []) for basis in range(BASES)])
+    return Cell(False, spaces, [layers.get((basis, 0), []) for basis in range(BASES)],
+                nodes)
 
 
 def _close(one, other):
@@ -209,4 +213,4 @@ def _find(graph, rounds, origin, period):
         return None, equal, total
     middle = start + equal // 2
     return Cell(True, spaces, [layers.get((basis, middle), []) for basis in range(BASES)],
-                period, origin, (start, start + equal - 1)), equal, total
+                nodes, period, origin, (start, start + equal - 1)), equal, total

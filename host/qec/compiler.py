@@ -9,7 +9,14 @@ from quantacore.gateware.layouts.decoder import BASES, DecoderImage, DecoderShap
 from quantacore.host.qec.cell import NoPeriod, periodic_cell, whole_cell
 from quantacore.host.qec.distances import distances
 from quantacore.host.qec.encode import LARGEST, quantise, short_words, shortcut_lists, tables
-from quantacore.host.qec.graph import ModelError, as_model, read_model
+from quantacore.host.qec.erasure import (
+    has_heralds,
+    herald_effects,
+    heralds,
+    site_lists,
+    unheralded,
+)
+from quantacore.host.qec.graph import BOUNDARY, ModelError, as_model, read_model
 from quantacore.host.qec.optional import require
 
 __all__ = ["compile_circuit", "compile_dem", "DecoderCapacityError"]
@@ -59,7 +66,7 @@ def stretched(circuit, rounds=LONG):
 
 
 def model_of(circuit):
-    """The circuit's decomposed detector error model.
+    """The circuit's decomposed detector error model; disjoint errors count as independent.
 
     Raises
     ------
@@ -67,7 +74,8 @@ def model_of(circuit):
         Stim can't make a graph-like model of it.
     """
     try:
-        return circuit.detector_error_model(decompose_errors=True)
+        return circuit.detector_error_model(decompose_errors=True,
+                                            approximate_disjoint_errors=True)
     except ValueError as error:
         raise ModelError(f"The circuit has no graph-like detector error model: {error}") from error
 
@@ -83,8 +91,11 @@ def compile_circuit(source, *, kind="auto", erasures=None, **options):
     kind : str
         ``"periodic"``: one table for every round; ``"full"``: one for every pair of detectors of
         this very circuit; ``"auto"``: periodic where the model repeats, else full.
-    erasures : mapping, optional
-        See :func:`compile_dem`.
+    erasures : mapping or False, optional
+        By default the circuit's own heralds (``HERALDED_ERASE``, ``HERALDED_PAULI_CHANNEL_1``)
+        become erasure sites, and their errors are taken out of the model's noise. False: heralds
+        are not used, and their errors are noise like any other. A mapping: see
+        :func:`compile_dem`.
     **options
         As of :func:`compile_dem`.
 
@@ -103,10 +114,12 @@ def compile_circuit(source, *, kind="auto", erasures=None, **options):
     circuit = _circuit(source(LONG) if generated else source)
     if generated and kind == "full":
         raise ValueError("A full table belongs to one number of rounds: give the circuit itself")
+    described = {"kind": "circuit", "name": _label(source)}
+    flagged = erasures is None and has_heralds(circuit)
     reason = None
     if kind != "full":
         long = circuit if generated else stretched(circuit)
-        graph = read_model(model_of(long))
+        graph = read_model(model_of(unheralded(long) if flagged else long))
         try:
             cell = periodic_cell(graph)
         except NoPeriod as error:
@@ -114,9 +127,12 @@ def compile_circuit(source, *, kind="auto", erasures=None, **options):
                 raise
             reason = error
         else:
-            return _image(graph, cell, {"kind": "circuit", "name": _label(source)}, **options)
-    graph = read_model(model_of(circuit))
-    return _full(graph, {"kind": "circuit", "name": _label(source)}, reason, **options)
+            sites = _circuit_sites(long, graph, cell) if flagged else _sites(erasures, graph, cell)
+            return _image(graph, cell, described, sites, **options)
+    graph = read_model(model_of(unheralded(circuit) if flagged else circuit))
+    cell = _whole(graph, reason)
+    sites = _circuit_sites(circuit, graph, cell) if flagged else _sites(erasures, graph, cell)
+    return _image(graph, cell, described, sites, **options)
 
 
 def compile_dem(source, *, kind="auto", erasures=None, **options):
@@ -127,6 +143,9 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
     source : stim.DetectorErrorModel or path
     kind : str
         As of :func:`compile_circuit`.
+    erasures : mapping, optional
+        Site number -> (round of the herald, edges that it makes as likely as not). An edge is
+        ``(detector, detector)`` or ``(detector, None)`` of this model.
     shape : DecoderShape, optional
         The build to compile for. Without it, the smallest that holds the model.
     delta_bits : int
@@ -135,6 +154,8 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
         Of the shape, where none is given.
     correlation : bool
         Make the tables of the second pass.
+    degenerate : bool
+        Weights sum over all paths between two nodes instead of taking the shortest.
     commit, buffer, reach : int, optional
         Run-time settings. Defaults: ``commit``/``buffer`` 3/3 for up to 4 spaces (distance 3),
         5/5 up to 12 (distance 5), else 14/7; ``reach`` 100 up to 12 spaces, else 80. A full table
@@ -162,15 +183,17 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
                 raise
             reason = error
         else:
-            return _image(graph, cell, described, **options)
-    return _full(graph, described, reason, **options)
+            return _image(graph, cell, described, _sites(erasures, graph, cell), **options)
+    cell = _whole(graph, reason)
+    return _image(graph, cell, described, _sites(erasures, graph, cell), **options)
 
 
 def _label(source):
     return os.path.basename(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else ""
 
 
-def _full(graph, described, reason, **options):
+def _whole(graph, reason):
+    """A cell of the whole model, or why there is none."""
     cell = whole_cell(graph)
     most = max(len(spaces) for spaces in cell.spaces)
     if most > 1 << _MOST_SPACE_BITS:
@@ -179,8 +202,72 @@ def _full(graph, described, reason, **options):
             f"The model has {most} detectors in one basis; a full table holds "
             f"{1 << _MOST_SPACE_BITS}. Use fewer rounds, or a model that repeats every round."
             f"{because}") from reason
-    return _image(graph, cell, described, **options)
+    return cell
 
+
+def _effects(found, graph, cell, layer):
+    """Herald effects in nodes: (basis, u, du, v, dv, probability, observables) per site."""
+    result = []
+    for likely in found:
+        result.append([])
+        for (one, other), (probability, observables) in sorted(likely.items()):
+            ends = [cell.nodes[one]] + ([] if other == BOUNDARY else [cell.nodes[other]])
+            ends.sort(key=lambda node: (node[2], node[1]))
+            u, v = ends[0], ends[-1]
+            far = other == BOUNDARY
+            result[-1].append((int(graph.basis[one]), u[1], u[2] - layer,
+                               BOUNDARY if far else v[1], 0 if far else v[2] - layer,
+                               probability, observables))
+    return result
+
+
+def _circuit_sites(circuit, graph, cell):
+    """Erasure sites of one layer of a circuit: (descriptions, effects)."""
+    flat = circuit.flattened()
+    every = heralds(flat)
+    layers = {}
+    for herald in every:
+        layer, phase = (divmod(herald.round - cell.origin, cell.period) if cell.periodic
+                        else (0, 0))
+        known = layers.setdefault(layer, [])
+        occurrence = sum(1 for other, _ in known
+                         if (other["qubit"], other["phase"]) == (herald.qubit, phase))
+        known.append(({"phase": phase, "qubit": herald.qubit, "occurrence": occurrence,
+                       "record": herald.record if cell.periodic else herald.measurement,
+                       "odds": [float(value) for value in herald.odds]}, herald))
+    middle = sum(cell.bulk) // 2
+    described = [site for site, _ in layers.get(middle, [])]
+    for layer in range(cell.bulk[0], cell.bulk[1] + 1):
+        if [site for site, _ in layers.get(layer, [])] != described:
+            raise ModelError(f"The heralds of layer {layer} differ from those of layer {middle}: "
+                             f"sites must be the same every round. Compile with "
+                             f"erasures=False to treat them as noise")
+    found = herald_effects(flat, [herald for _, herald in layers.get(middle, [])], graph)
+    return described, _effects(found, graph, cell, middle)
+
+
+def _sites(erasures, graph, cell):
+    """Erasure sites of a mapping: (descriptions, effects)."""
+    if not erasures:
+        return [], []
+    if sorted(erasures) != list(range(len(erasures))):
+        raise ValueError(f"erasures must number its sites 0 to {len(erasures) - 1}, not "
+                         f"{sorted(erasures)}")
+    effects = []
+    for site in range(len(erasures)):
+        when, edges = erasures[site]
+        likely = {}
+        for one, other in edges:
+            key = (one, BOUNDARY) if other is None else (min(one, other), max(one, other))
+            if key not in graph.edges:
+                raise ModelError(f"Erasure site {site} names the edge D{one} "
+                                 f"{'boundary' if other is None else f'D{other}'}, which the model "
+                                 f"does not have")
+            likely[key] = (0.5, graph.edges[key].observables)
+        layer = (int(when) - cell.origin) // cell.period if cell.periodic else 0
+        effects.extend(_effects([likely], graph, cell, layer))
+    return [{"phase": 0, "qubit": None, "occurrence": site, "record": None, "odds": None}
+            for site in range(len(erasures))], effects
 
 def _bits(count):
     return max(1, (count - 1).bit_length())
@@ -220,8 +307,9 @@ def _fit_shape(shape, need):
                                    f"A build with {would} would hold it")
 
 
-def _image(graph, cell, described, *, shape=None, delta_bits=None, capacity=64, cluster=14,
-           event_bits=None, correlation=True, commit=None, buffer=None, reach=None):
+def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capacity=64, cluster=14,
+           event_bits=None, correlation=True, degenerate=False, commit=None, buffer=None,
+           reach=None):
     if shape is not None:
         correlation = shape.correlation
         if cell.periodic:
@@ -239,10 +327,17 @@ def _image(graph, cell, described, *, shape=None, delta_bits=None, capacity=64, 
     if spaces > 1 << _MOST_SPACE_BITS:
         raise DecoderCapacityError(f"A layer has {spaces} detectors of one basis; a decoder holds "
                                    f"{1 << _MOST_SPACE_BITS}: distance 22 of a rotated code")
-    found = [distances(cell.edges[basis], len(cell.spaces[basis]), 1 << delta_bits)
+    found = [distances(cell.edges[basis], len(cell.spaces[basis]), 1 << delta_bits,
+                       degenerate)
              for basis in range(BASES)]
     scale = _scale(found)
     lists, cut = shortcut_lists(cell, scale) if correlation else ([[], []], 0)
+
+    described_sites, effects = sites
+    if len(effects) > _MOST_SITES:
+        raise DecoderCapacityError(f"A layer has {len(effects)} erasure sites; a decoder takes "
+                                   f"{_MOST_SITES}. Compile with erasures=False")
+    erased = site_lists(effects, scale)
 
     small = spaces <= 12
     settings = {
@@ -260,15 +355,16 @@ def _image(graph, cell, described, *, shape=None, delta_bits=None, capacity=64, 
         raise ValueError(f"reach must be 0 to {LARGEST}, not {settings['reach']}")
 
     probe = DecoderShape(space_bits=8, shortcut_bits=14, observables=8)
-    shorts = max(len(short_words(probe, kept)[0]) for kept in lists)
+    shorts = max(len(short_words(probe, [*lists[basis], *erased[basis]])[0])
+                 for basis in range(BASES))
     need = {"space_bits": _bits(spaces), "delta_bits": delta_bits,
             "observables": max(1, graph.observables),
             "edge_bits": _bits(max(len(edges) for edges in cell.edges)),
             "shortcut_bits": _bits(shorts),
-            "time_bits": max(_bits(window), delta_bits)}
+            "time_bits": max(_bits(window), delta_bits), "sites": len(effects)}
     if shape is None:
         for name, most in (("edge_bits", _MOST_EDGE_BITS), ("shortcut_bits", _MOST_SHORTCUT_BITS)):
-            if need[name] > most and correlation:
+            if need[name] > most and (correlation or effects):
                 raise DecoderCapacityError(f"The model needs {name}={need[name]}; the most is "
                                            f"{most}. Compile with correlation=False")
         need["edge_bits"] = min(need["edge_bits"], _MOST_EDGE_BITS)
@@ -298,8 +394,9 @@ def _image(graph, cell, described, *, shape=None, delta_bits=None, capacity=64, 
         "edge_observables": [[edge.observables for edge in edges] for edges in cell.edges],
         "edge_probabilities": [[edge.probability for edge in edges] for edges in cell.edges],
         "shortcuts": [len(short_words(probe, kept)[0]) for kept in lists],
-        "longest_path": max(d.longest_path for d in found),
+        "degenerate": bool(degenerate), "longest_path": max(d.longest_path for d in found),
         "quantisation": _quantisation(found, scale),
+        "erasure": {"sites": described_sites} if effects else None,
         "report": graph.report, "warnings": warnings}
     if cell.periodic:
         about["numbering"] = (
@@ -315,7 +412,7 @@ def _image(graph, cell, described, *, shape=None, delta_bits=None, capacity=64, 
         about["detectors"] = places
         about["coordinates"] = [list(where) for where in graph.coordinates]
         about["numbering"] = "`detectors` lists basis, space and layer of each detector of a shot."
-    image = DecoderImage(shape, tables(shape, found, cell, lists, scale), settings, about)
+    image = DecoderImage(shape, tables(shape, found, cell, lists, scale, erased), settings, about)
     image.check()
     return image
 

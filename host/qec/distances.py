@@ -57,12 +57,17 @@ def _tiles(edges, layers):
             for layer in range(layers - edge.delta)]
 
 
+def _reach(edges, differences):
+    """Layers before and after the one that distances are taken from."""
+    whole = differences == 1 and not any(edge.delta for edge in edges)
+    return 0 if whole else differences - 1 + PADDING
+
+
 def _all_pairs(edges, spaces, differences):
     """Shortest paths, (spaces, spaces, 2 * reach + 1): difference 0 is in the middle."""
     csr = require("scipy.sparse").csr_matrix
     dijkstra = require("scipy.sparse.csgraph").dijkstra
-    reach = 0 if differences == 1 and not any(edge.delta for edge in edges) else (
-        differences - 1 + PADDING)
+    reach = _reach(edges, differences)
     layers = 2 * reach + 1
     tiles = _tiles(edges, layers)
     rows = [layer * spaces + edge.a for edge, layer in tiles]
@@ -76,7 +81,92 @@ def _all_pairs(edges, spaces, differences):
     return np.minimum(found, found.transpose(1, 0, 2)[:, :, ::-1])
 
 
-def distances(edges, spaces, differences):
+def _follow(edges, pair, pair_edge, pair_at_b, masks, observables, hops):
+    """Fill in what each pair's path flips, and its number of edges."""
+    spaces, differences = pair.shape[0], pair.shape[2]
+    s, t, difference = (axis.ravel() for axis in np.indices(pair.shape))
+    number, at_b = pair_edge.ravel(), pair_at_b.ravel()
+    used = number >= 0
+    ends = np.array([(edge.b, edge.a) for edge in edges], np.int64).reshape(-1, 2)
+    deltas = np.array([edge.delta for edge in edges], np.int64)
+    # Where the path goes on, as an address of the same table.
+    end, left = ends[number[used], at_b[used]], difference[used] - np.where(
+        at_b[used], -deltas[number[used]], deltas[number[used]])
+    first, last = np.where(left < 0, t[used], end), np.where(left < 0, end, t[used])
+    onward = np.zeros(pair.size, np.int64)
+    onward[used] = (first * spaces + last) * differences + np.abs(left)
+    flips, length = np.zeros(pair.size, np.int64), np.zeros(pair.size, np.int64)
+    flips[used] = masks[number[used]]
+    onward, flips, length = onward.tolist(), flips.tolist(), length.tolist()
+    for entry in np.argsort(pair, axis=None, kind="stable").tolist():
+        if used[entry]:
+            flips[entry] ^= flips[onward[entry]]
+            length[entry] = 1 + length[onward[entry]]
+    observables.ravel()[:] = flips
+    hops.ravel()[:] = length
+
+
+def _walks(edges, spaces, differences):
+    """Sums over all walks: -log likelihood and what the likelier kind of walk flips.
+
+    A walk counts the product of its edges' odds, p / (1 - p); the sum over all of them is the
+    inverse of (1 - odds matrix). With the odds of the edges that flip an observable negated, even
+    and odd walks come apart.
+
+    Returns
+    -------
+    pair, pair_observables : (spaces, spaces, differences)
+    bound, bound_observables : (spaces,)
+    """
+    sparse, linalg = require("scipy.sparse"), require("scipy.sparse.linalg")
+    reach = _reach(edges, differences)
+    layers = 2 * reach + 1
+    nodes = layers * spaces
+    tiles = _tiles(edges, layers)
+    rows = np.array([layer * spaces + edge.a for edge, layer in tiles], np.int64)
+    columns = np.array([(layer + edge.delta) * spaces + edge.b for edge, layer in tiles], np.int64)
+    odds = np.array([np.exp(-_weight(edge)) for edge, _ in tiles])
+    masks = np.array([edge.observables for edge, _ in tiles], np.int64)
+    used = 0
+    for edge in edges:
+        used |= edge.observables
+    # Every combination of the observables that occur.
+    kinds = [mask for mask in range(used + 1) if mask & ~used == 0]
+
+    def sign(mask, kind):
+        return 1 - 2 * (np.bitwise_count(np.asarray(mask) & kind).astype(np.int64) & 1)
+
+    sources = np.zeros((nodes, spaces))
+    sources[reach * spaces + np.arange(spaces), np.arange(spaces)] = 1
+    pair_sums, bound_sums = [], []
+    for kind in kinds:
+        signed = odds * sign(masks, kind)
+        matrix = sparse.csc_matrix((np.concatenate([signed, signed]),
+                                    (np.concatenate([rows, columns]),
+                                     np.concatenate([columns, rows]))), shape=(nodes, nodes))
+        solved = linalg.splu((sparse.identity(nodes, format="csc") - matrix).tocsc()).solve(sources)
+        own = np.zeros(spaces)
+        for edge in edges:
+            if edge.b == BOUNDARY:
+                own[edge.a] = np.exp(-_weight(edge)) * sign(edge.observables, kind)
+        solved = solved.reshape(layers, spaces, spaces)
+        pair_sums.append(solved[reach:reach + differences].transpose(2, 1, 0))
+        bound_sums.append(np.einsum("tes,e->s", solved, own))
+
+    def likeliest(sums):
+        sums = np.array(sums)
+        parts = np.array([sum(sign(mask, kind) * sums[index]
+                              for index, kind in enumerate(kinds)) / len(kinds)
+                          for mask in kinds])
+        best = parts.argmax(axis=0)
+        with np.errstate(divide="ignore"):
+            weight = -np.log(np.maximum(parts.max(axis=0), 0))
+        return np.maximum(weight, 0), np.array(kinds, np.int64)[best]
+
+    return (*likeliest(pair_sums), *likeliest(bound_sums))
+
+
+def distances(edges, spaces, differences, degenerate=False):
     """Shortest paths of one basis.
 
     Parameters
@@ -85,6 +175,8 @@ def distances(edges, spaces, differences):
     spaces : int
     differences : int
         Layer differences of the table, 1 for one layer.
+    degenerate : bool
+        Weights (and what is flipped) sum over all walks; the path stays the shortest one.
 
     Returns
     -------
@@ -135,19 +227,7 @@ def distances(edges, spaces, differences):
     masks = np.array([edge.observables for edge in edges], np.int64)
     pair_observables = np.zeros(shape, np.int64)
     hops = np.zeros(shape, np.int64)
-    order = np.argsort(pair, axis=None, kind="stable")
-    for flat in order:
-        s, t, difference = np.unravel_index(flat, shape)
-        number = pair_edge[s, t, difference]
-        if number < 0:
-            continue
-        edge = edges[number]
-        at_b = pair_at_b[s, t, difference]
-        end, left = (edge.a, difference + edge.delta) if at_b else (
-            edge.b, difference - edge.delta)
-        rest = (end, t, left) if left >= 0 else (t, end, -left)
-        pair_observables[s, t, difference] = masks[number] ^ pair_observables[rest]
-        hops[s, t, difference] = 1 + hops[rest]
+    _follow(edges, pair, pair_edge, pair_at_b, masks, pair_observables, hops)
     lower = np.tril_indices(spaces, -1)
     pair_observables[lower[0], lower[1], 0] = pair_observables[lower[1], lower[0], 0]
     bound_observables = np.zeros(spaces, np.int64)
@@ -163,6 +243,16 @@ def distances(edges, spaces, differences):
             end = edge.a if bound_at_b[s] else edge.b
             bound_observables[s] = masks[number] ^ bound_observables[end]
             bound_hops[s] = 1 + bound_hops[end]
+    if degenerate and spaces:
+        weight, observables, bound_weight, bound_flips = _walks(edges, spaces, differences)
+        known = pair_edge >= 0
+        pair[known] = weight[known]
+        pair_observables[known] = observables[known]
+        pair[:, :, 0] = np.minimum(pair[:, :, 0], pair[:, :, 0].T)
+        pair_observables[lower[0], lower[1], 0] = pair_observables[lower[1], lower[0], 0]
+        known = bound_edge >= 0
+        bound[known] = bound_weight[known]
+        bound_observables[known] = bound_flips[known]
     longest = int(max(hops.max(initial=0), bound_hops.max(initial=0)))
     return Distances(pair, pair_observables, pair_edge, pair_at_b, bound, bound_observables,
                      bound_edge, bound_at_b, longest)
