@@ -7,6 +7,7 @@ edges of a correction, ``fit`` says what an image takes of a part's block RAM.
 Needs ``pip install 'quantacore[decoder]'`` where models are read.
 """
 
+from quantacore.host.qec.capacity import FitReport, fit
 from quantacore.host.qec.compiler import DecoderCapacityError, compile_circuit, compile_dem
 from quantacore.host.qec.erasure import shot_heralds
 from quantacore.host.qec.graph import ModelError
@@ -18,5 +19,5 @@ from quantacore.host.qec.shots import (
 )
 
 __all__ = ["DecoderCapacityError", "ModelError", "compile_circuit", "compile_dem",
-           "CorrectionEdge", "detector_nodes", "expand_match", "shot_heralds",
-           "shot_layers"]
+           "FitReport", "fit", "CorrectionEdge",
+           "detector_nodes", "expand_match", "shot_heralds", "shot_layers"]

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import zlib
 
 import numpy as np
 
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 #: Rounds that a REPEAT block or a generator is given, to see a bulk in it.
 LONG = 16
+#: Growth events (log2) by slots: enough for every pair that is nearer than the boundary.
+_EVENT_BITS = {8: 7, 16: 8, 32: 9, 64: 10}
 #: Largest values of the shape's fields.
 _MOST_SPACE_BITS, _MOST_EDGE_BITS, _MOST_SHORTCUT_BITS, _MOST_SITES = 8, 13, 14, 256
 
@@ -45,22 +48,25 @@ def _circuit(source):
         raise ModelError(f"{source} is not a Stim circuit: {error}") from error
 
 
-def stretched(circuit, rounds=LONG):
-    """``circuit`` with its longest top-level REPEAT block repeated ``rounds`` times.
+def stretched(source, rounds=LONG):
+    """A circuit or model with its longest top-level repeat block repeated ``rounds`` times.
 
-    Other blocks are cut down to ``rounds``. A circuit without a block is returned as it is.
+    Other blocks are cut down to ``rounds``. One without a block is returned as it is. What
+    repeats looks the same however often it does.
     """
     stim = require("stim")
-    blocks = [(item.repeat_count, number) for number, item in enumerate(circuit)
-              if item.name == "REPEAT"]
-    if not blocks:
-        return circuit
-    longest = max(blocks)[1]
-    result = stim.Circuit()
-    for number, item in enumerate(circuit):
-        if item.name == "REPEAT":
+    block = (stim.CircuitRepeatBlock if isinstance(source, stim.Circuit)
+             else stim.DemRepeatBlock)
+    counts = [(item.repeat_count, number) for number, item in enumerate(source)
+              if isinstance(item, block)]
+    if not counts:
+        return source
+    longest = max(counts)[1]
+    result = type(source)()
+    for number, item in enumerate(source):
+        if isinstance(item, block):
             count = rounds if number == longest else min(rounds, item.repeat_count)
-            item = stim.CircuitRepeatBlock(count, item.body_copy())
+            item = block(count, item.body_copy())
         result.append(item)
     return result
 
@@ -114,7 +120,8 @@ def compile_circuit(source, *, kind="auto", erasures=None, **options):
     circuit = _circuit(source(LONG) if generated else source)
     if generated and kind == "full":
         raise ValueError("A full table belongs to one number of rounds: give the circuit itself")
-    described = {"kind": "circuit", "name": _label(source)}
+    described = {"kind": "circuit", "name": _label(source),
+                 "crc32": zlib.crc32(str(circuit).encode())}
     flagged = erasures is None and has_heralds(circuit)
     reason = None
     if kind != "full":
@@ -129,6 +136,7 @@ def compile_circuit(source, *, kind="auto", erasures=None, **options):
         else:
             sites = _circuit_sites(long, graph, cell) if flagged else _sites(erasures, graph, cell)
             return _image(graph, cell, described, sites, **options)
+    _check_size(circuit, reason)
     graph = read_model(model_of(unheralded(circuit) if flagged else circuit))
     cell = _whole(graph, reason)
     sites = _circuit_sites(circuit, graph, cell) if flagged else _sites(erasures, graph, cell)
@@ -150,16 +158,17 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
         The build to compile for. Without it, the smallest that holds the model.
     delta_bits : int
         The distance table of a periodic model covers ``2**delta_bits`` layers. Default 3.
-    capacity, cluster, event_bits : int
-        Of the shape, where none is given.
+    capacity, cluster, event_bits : int, optional
+        Of the shape, where none is given. Defaults: a list that six standard deviations of the
+        number of defects in a window fit, 14, and 8 to 10 with the capacity.
     correlation : bool
         Make the tables of the second pass.
     degenerate : bool
         Weights sum over all paths between two nodes instead of taking the shortest.
     commit, buffer, reach : int, optional
         Run-time settings. Defaults: ``commit``/``buffer`` 3/3 for up to 4 spaces (distance 3),
-        5/5 up to 12 (distance 5), else 14/7; ``reach`` 100 up to 12 spaces, else 80. A full table
-        is one window of one layer with reach 254.
+        5/5 up to 12 (distance 5), else 14/7; 1/0 for a full table, which is one window of one
+        layer. ``reach``: one and a half times the median edge's weight, 60 to 120.
 
     Returns
     -------
@@ -172,10 +181,12 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
     """
     if kind not in ("auto", "periodic", "full"):
         raise ValueError(f'kind must be "auto", "periodic" or "full", not {kind!r}')
-    graph = read_model(as_model(source))
-    described = {"kind": "dem", "name": _label(source)}
+    model = as_model(source)
+    described = {"kind": "dem", "name": _label(source), "crc32": zlib.crc32(str(model).encode())}
     reason = None
     if kind != "full":
+        # A model's own numbers are what a mapping of erasures speaks of.
+        graph = read_model(model if erasures else stretched(model))
         try:
             cell = periodic_cell(graph)
         except NoPeriod as error:
@@ -184,8 +195,23 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
             reason = error
         else:
             return _image(graph, cell, described, _sites(erasures, graph, cell), **options)
+    _check_size(model, reason)
+    graph = read_model(model)
     cell = _whole(graph, reason)
     return _image(graph, cell, described, _sites(erasures, graph, cell), **options)
+
+
+def _check_size(source, reason):
+    """Refuse what can't fit one layer before it is unrolled."""
+    if source.num_detectors > BASES << _MOST_SPACE_BITS:
+        raise _too_many(f"{source.num_detectors} detectors", BASES << _MOST_SPACE_BITS,
+                        reason) from reason
+
+
+def _too_many(what, most, reason):
+    because = f" It is not periodic: {reason}" if reason else ""
+    return DecoderCapacityError(f"The model has {what}; a full table holds {most}. Use fewer "
+                                f"rounds, or a model that repeats every round.{because}")
 
 
 def _label(source):
@@ -197,11 +223,8 @@ def _whole(graph, reason):
     cell = whole_cell(graph)
     most = max(len(spaces) for spaces in cell.spaces)
     if most > 1 << _MOST_SPACE_BITS:
-        because = f" It is not periodic: {reason}" if reason else ""
-        raise DecoderCapacityError(
-            f"The model has {most} detectors in one basis; a full table holds "
-            f"{1 << _MOST_SPACE_BITS}. Use fewer rounds, or a model that repeats every round."
-            f"{because}") from reason
+        raise _too_many(f"{most} detectors in one basis", 1 << _MOST_SPACE_BITS,
+                        reason) from reason
     return cell
 
 
@@ -284,6 +307,17 @@ def _scale(found):
     return LARGEST / max(float(pairs.max()), 1e-9)
 
 
+def _reach_setting(cell, scale):
+    """How near a defect must be to a shortcut's end: one to two edges.
+
+    Farther ones gain nothing that can be measured, cost clocks, and on a dense list push nearer
+    ones out of the eight that are considered.
+    """
+    weights = [np.log((1 - edge.probability) / edge.probability)
+               for edges in cell.edges for edge in edges]
+    return int(np.clip(np.rint(1.5 * scale * np.median(weights)), 60, 120))
+
+
 def _quantisation(found, scale):
     """How far the integer weights are from the real ones."""
     weights = np.concatenate([np.concatenate([d.pair.ravel(), d.bound]) for d in found])
@@ -294,6 +328,24 @@ def _quantisation(found, scale):
     return {"scale": scale, "entries": int(kept.sum()), "saturated": int((~kept).sum()),
             "rms_relative_error": float(np.sqrt(np.mean(error ** 2))) if kept.any() else 0.0,
             "max_relative_error": float(np.abs(error).max()) if kept.any() else 0.0}
+
+
+def _defects(cell, basis):
+    """Defects of one basis that a layer has on average."""
+    # The product of (1 - 2p) over a node's edges is 1 - 2 x the chance that it is lit.
+    keep = np.ones(max(1, len(cell.spaces[basis])))
+    for edge in cell.edges[basis]:
+        keep[edge.a] *= 1 - 2 * edge.probability
+        if edge.b != BOUNDARY:
+            keep[edge.b] *= 1 - 2 * edge.probability
+    return float(((1 - keep) / 2).sum())
+
+
+def _capacity(expected, most):
+    """Slots of a list that overflows less than once in some millions of windows."""
+    # Defects come in pairs, so their number varies with twice the mean.
+    wanted = min(most, expected + 6 * (2 * expected) ** 0.5 + 4)
+    return next((slots for slots in (16, 32) if slots >= wanted), 64)
 
 
 def _fit_shape(shape, need):
@@ -307,7 +359,7 @@ def _fit_shape(shape, need):
                                    f"A build with {would} would hold it")
 
 
-def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capacity=64, cluster=14,
+def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capacity=None, cluster=14,
            event_bits=None, correlation=True, degenerate=False, commit=None, buffer=None,
            reach=None):
     if shape is not None:
@@ -343,7 +395,7 @@ def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capaci
     settings = {
         "commit": ((3 if spaces <= 4 else 5 if small else 14) if cell.periodic else 1),
         "buffer": ((3 if spaces <= 4 else 5 if small else 7) if cell.periodic else 0),
-        "reach": (100 if small else 80) if cell.periodic else LARGEST}
+        "reach": _reach_setting(cell, scale)}
     for name, value in (("commit", commit), ("buffer", buffer), ("reach", reach)):
         if value is not None:
             settings[name] = int(value)
@@ -362,14 +414,19 @@ def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capaci
             "edge_bits": _bits(max(len(edges) for edges in cell.edges)),
             "shortcut_bits": _bits(shorts),
             "time_bits": max(_bits(window), delta_bits), "sites": len(effects)}
+    expected = max(_defects(cell, basis) for basis in range(BASES)) * (
+        window if cell.periodic else 1)
     if shape is None:
         for name, most in (("edge_bits", _MOST_EDGE_BITS), ("shortcut_bits", _MOST_SHORTCUT_BITS)):
             if need[name] > most and (correlation or effects):
                 raise DecoderCapacityError(f"The model needs {name}={need[name]}; the most is "
                                            f"{most}. Compile with correlation=False")
         need["edge_bits"] = min(need["edge_bits"], _MOST_EDGE_BITS)
-        shape = DecoderShape(**need, capacity=capacity, cluster=cluster, correlation=correlation,
-                             event_bits=10 if event_bits is None else event_bits)
+        if capacity is None:
+            capacity = _capacity(expected, spaces * (window if cell.periodic else 1))
+        shape = DecoderShape(
+            **need, capacity=capacity, cluster=cluster, correlation=correlation,
+            event_bits=_EVENT_BITS.get(capacity, 10) if event_bits is None else event_bits)
     else:
         _fit_shape(shape, need)
 
@@ -384,8 +441,7 @@ def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capaci
     about = {
         "kind": "periodic" if cell.periodic else "full",
         "distance": _distance(cell) if cell.periodic else None,
-        "source": {**described, "crc32": graph.crc32, "detectors": graph.detectors,
-                   "observables": graph.observables},
+        "source": {**described, "observables": graph.observables},
         "spaces": [[list(where) if cell.periodic else where for where in known]
                    for known in cell.spaces],
         "period": cell.period, "origin": cell.origin, "bulk": list(cell.bulk),

@@ -5,7 +5,6 @@ to the boundary) and the observables that it flips. Edges with the same detector
 mechanisms with several edges are what correlates them.
 """
 
-import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,8 +53,6 @@ class DetectorGraph:
         ``(detector, detector)`` or ``(detector, BOUNDARY)``, the lower first -> :class:`Edge`.
     basis : numpy.ndarray
         Basis, 0 or 1, of each detector. Basis 0 holds the lowest observable's edges.
-    crc32 : int
-        Of the model's text.
     report : dict
         Counts of what was left out: ``zero_probability`` (mechanisms that never happen),
         ``undetectable`` (mechanisms or parts without a detector), ``conflicting`` (less likely
@@ -68,7 +65,6 @@ class DetectorGraph:
     coordinates: list
     edges: dict
     basis: np.ndarray
-    crc32: int
     report: dict
 
 
@@ -128,14 +124,12 @@ def as_model(source):
         raise ModelError(f"{source} is not a detector error model: {error}") from error
 
 
-def read_model(model, flat=None):
+def read_model(model):
     """Read a detector error model strictly.
 
     Parameters
     ----------
     model : stim.DetectorErrorModel
-    flat : stim.DetectorErrorModel, optional
-        ``model.flattened()``, if it is at hand.
 
     Returns
     -------
@@ -147,7 +141,6 @@ def read_model(model, flat=None):
         A part of a mechanism with more than two detectors; a probability of 1/2 or more; more
         than 8 observables; no detector at all.
     """
-    flat = model.flattened() if flat is None else flat
     if not model.num_detectors:
         raise ModelError("The model has no detectors: nothing to decode")
     if model.num_observables > 8:
@@ -155,7 +148,7 @@ def read_model(model, flat=None):
                          f"up to 8. Decode fewer at a time")
     report = {"zero_probability": 0, "undetectable": 0, "conflicting": 0, "crossing": 0}
     likelihood, mechanisms = {}, []
-    for instruction in flat:
+    for instruction in model.flattened():
         if instruction.type != "error":
             continue
         probability = instruction.args_copy()[0]
@@ -198,7 +191,7 @@ def read_model(model, flat=None):
             del edge.partners[other]
     report["crossing"] //= 2
     return DetectorGraph(model.num_detectors, model.num_observables, coordinates, edges, basis,
-                         zlib.crc32(str(model).encode()), report)
+                         report)
 
 
 class _Groups:
