@@ -212,18 +212,18 @@ class Engine(wiring.Component):
         if second:
             with m.Else():
                 m.d.comb += [
-                    tables[Table.PAIR].address[0].eq(applier.table_a_address),
+                    tables[Table.PAIR].address[0].eq(applier.u_table_address),
                     tables[Table.BOUND].address[0].eq(applier.bound_table_address),
                     lowest.address[0].eq(applier.lowest_address),
                     pairs.address[0].eq(Cat(applier.pair_address.j, applier.pair_address.i)),
                     bounds.address[0].eq(applier.bound_address),
                 ]
             m.d.comb += [
-                tables[Table.PAIR].address[1].eq(applier.table_b_address),
+                tables[Table.PAIR].address[1].eq(applier.v_table_address),
                 nodes.address[2].eq(applier.list_address),
                 first.address[0].eq(applier.first_address),
-                applier.table_a_data.eq(tables[Table.PAIR].data[0]),
-                applier.table_b_data.eq(tables[Table.PAIR].data[1]),
+                applier.u_table_data.eq(tables[Table.PAIR].data[0]),
+                applier.v_table_data.eq(tables[Table.PAIR].data[1]),
                 applier.bound_table_data.eq(tables[Table.BOUND].data[0]),
                 applier.lowest_data.eq(lowest.data[0]),
                 applier.list_data.eq(nodes.data[2]),
@@ -231,7 +231,6 @@ class Engine(wiring.Component):
                 applier.pair_weight.eq(pairs.data[0].weight),
                 applier.bound_weight.eq(bounds.data[0].weight),
                 applier.window_layers.eq(Mux(live, loader.layers, 0)),
-                applier.count.eq(count),
                 applier.reach.eq(self.reach),
             ]
         if shape.correlation:

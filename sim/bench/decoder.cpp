@@ -45,8 +45,8 @@ API void qcd_destroy(Bench* bench) { delete bench; }
 
 API void qcd_reset(Bench* bench) {
     auto& top = bench->top;
-    top.rounds__valid = top.load_valid = top.enable = 0;
-    top.records__ready = 1;
+    top.rounds___05Fvalid = top.load_valid = top.enable = 0;
+    top.records___05Fready = 1;
     top.rst = 1;
     for (int i = 0; i < 4; ++i) bench->tick();
     top.rst = 0;
@@ -89,9 +89,9 @@ API size_t qcd_run(Bench* bench, const uint32_t* words, const int32_t* gaps, siz
     while (bench->clock < end && seen < windows && found < room) {
         const bool send = next < rounds && bench->clock >= due
                           && !(throttle && top.backlog + 4 >= QC_WAITING);
-        top.rounds__valid = send;
+        top.rounds___05Fvalid = send;
         if (send) {
-            put(top.rounds__payload, words + next * QC_ROUND_LIMBS);
+            put(top.rounds___05Fpayload, words + next * QC_ROUND_LIMBS);
             backlog[next] = top.backlog;
             due = bench->clock + 1 + gaps[next];
             ++next;
@@ -99,8 +99,8 @@ API size_t qcd_run(Bench* bench, const uint32_t* words, const int32_t* gaps, siz
         // Outputs that depend on this clock's inputs are looked at just before its edge.
         top.clk = 0;
         top.eval();
-        if (top.records__valid) {
-            const uint64_t record = top.records__payload;
+        if (top.records___05Fvalid) {
+            const uint64_t record = top.records___05Fpayload;
             records[found] = record;
             times[found++] = bench->clock;
             seen += record >> 60 == QC_TIMING;
@@ -113,7 +113,7 @@ API size_t qcd_run(Bench* bench, const uint32_t* words, const int32_t* gaps, siz
         top.eval();
         ++bench->clock;
     }
-    top.rounds__valid = 0;
+    top.rounds___05Fvalid = 0;
     *sent = next;
     return found;
 }

@@ -158,7 +158,7 @@ def _build(shape, waiting):
             compiler = shutil.which("g++") or shutil.which("clang++")
             sources = [*sorted((scratch / "model").glob("*.cpp")), harness,
                        include / "verilated.cpp", include / "verilated_threads.cpp"]
-            run(compiler, "-std=c++17", "-O2", "-march=native", "-fPIC", "-fvisibility=hidden",
+            run(compiler, "-std=c++17", "-O1", "-march=native", "-fPIC", "-fvisibility=hidden",
                 *(["-fno-gnu-unique"] if "clang" not in compiler else []), "-w", "-shared",
                 "-pthread", f"-I{scratch}", f"-I{scratch / 'model'}", f"-I{include}",
                 f"-I{include / 'vltstd'}", "-o", scratch / "out.so", *sources)
