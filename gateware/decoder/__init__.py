@@ -1,0 +1,1 @@
+"""Streaming syndrome decoder on a list of defects."""
