@@ -132,7 +132,8 @@ class Growth(wiring.Component):
 
     Time: 3 clocks for an event that leads to nothing, or comes back later; 6 and one more for each
     member of the smaller side but its first where two clusters become one; up to 3 more where the
-    next event is one that came back. A pass takes some 10 clocks and a quarter of ``count`` besides.
+    next event is one that came back. A pass takes some 10 clocks and a quarter of ``count`` on
+    top.
 
     Resources: clusters are kept in look-up table memory, as one label, one offset of the radius and
     the ring of members per slot, so that the size does not grow with the capacity as it would with
@@ -312,7 +313,7 @@ class Growth(wiring.Component):
             back.address.eq(Mux(take_top, top.next, back_heads.data)),
             back.read.eq(1),
         ]
-        with m.FSM(name="back_fsm") as back_fsm:
+        with m.FSM(name="back_fsm"):
             with m.State("KNOWN"):
                 m.d.comb += [back_known.eq(1), back_heads.address.eq(insert_bucket)]
                 with m.If(insert & (~top_exists | (insert_bucket <= top_bucket))):

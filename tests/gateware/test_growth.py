@@ -7,84 +7,7 @@ from amaranth.sim import Simulator
 
 from quantacore.gateware.decoder.growth import Growth
 from quantacore.gateware.layouts.decoder import DecoderShape
-
-LAST = 63
-
-
-class Model:
-    """The rule of growth as it is written down: buckets of two stacks, and clusters of sets."""
-
-    def __init__(self, event_bits, capacity):
-        self.room = 1 << event_bits
-        self.limit = self.room - capacity
-        self.kept = [[] for _ in range(LAST + 1)]
-        self.number = 0
-        self.dropped = False
-
-    def push(self, i, j, distance, always=False):
-        """``j`` is ``None`` for the boundary."""
-        if not always and self.number >= self.limit:
-            self.dropped = True
-            return
-        self.number += 1
-        bucket = min(distance, LAST) if j is None else (distance + 1) // 2
-        self.kept[bucket].append((i, j, distance))
-
-    def grow(self, count):
-        """Sets of slots, and the number of events that were taken and of merges."""
-        home = {i: {"members": {i}, "odd": True, "bound": False} for i in range(count)}
-        radius = dict.fromkeys(range(count), 0)
-        kept = [list(stack) for stack in self.kept]
-        back = [[] for _ in range(LAST + 1)]
-        room = self.room
-        self.taken = self.merges = 0
-
-        def is_active(cluster):
-            return cluster["odd"] and not cluster["bound"]
-
-        step = 0
-        while any(is_active(cluster) for cluster in home.values()):
-            if not back[step] and not kept[step]:
-                if step == LAST:
-                    break
-                step += 1
-                for i in range(count):
-                    radius[i] += is_active(home[i])
-                continue
-            self.taken += 1
-            i, j, distance = (back[step] or kept[step]).pop()
-            a = home[i]
-            if j is None:
-                if not is_active(a):
-                    continue
-                gap = distance - radius[i]
-                if gap <= 0 or step == LAST:
-                    a["bound"] = True
-                    continue
-                later = gap
-            else:
-                b = home[j]
-                if a is b:
-                    continue
-                gap = distance - radius[i] - radius[j]
-                active = is_active(a) + is_active(b)
-                if active and (gap <= 0 or step == LAST):
-                    self.merges += 1
-                    a["members"] |= b["members"]
-                    a["odd"] ^= b["odd"]
-                    a["bound"] |= b["bound"]
-                    for member in b["members"]:
-                        home[member] = a
-                    continue
-                if step == LAST:
-                    continue
-                later = (max(gap, 4), max(gap, 1), max((gap + 1) // 2, 1))[active]
-            if not room:
-                self.dropped = True
-                continue
-            room -= 1
-            back[min(step + later, LAST)].append((i, j, distance))
-        return [home[i]["members"] for i in range(count)]
+from quantacore.sim.bench.clusters import GrowthModel, random_events
 
 
 class Bench:
@@ -97,7 +20,7 @@ class Bench:
         self.model = None
 
     async def clear(self):
-        self.model = Model(self.shape.event_bits, self.shape.capacity)
+        self.model = GrowthModel(self.shape.event_bits, self.shape.capacity)
         self.ctx.set(self.dut.clear, 1)
         await self.ctx.tick()
         self.ctx.set(self.dut.clear, 0)
@@ -143,18 +66,6 @@ def simulate(shape, test):
     simulator.add_clock(1e-8)
     simulator.add_testbench(testbench)
     simulator.run()
-
-
-def random_events(rng, count, *, density, largest, bound=0.9):
-    """Events as a list of defects brings them: per slot, its boundary and earlier slots."""
-    events = []
-    for i in range(count):
-        if rng.random() < bound:
-            events.append((i, None, rng.randint(0, largest)))
-        for j in reversed(range(i)):
-            if rng.random() < density:
-                events.append((i, j, rng.randint(0, largest)))
-    return events
 
 
 @pytest.mark.parametrize("capacity", [8, 16, 64])
