@@ -9,6 +9,7 @@ from quantacore.gateware.decoder.intake import Intake
 from quantacore.gateware.layouts.decoder import (
     BASES,
     DecoderShape,
+    Stage,
     TimingRecord,
 )
 from quantacore.gateware.stream import connect_streams
@@ -55,6 +56,8 @@ class Decoder(wiring.Component):
     accepted, lost, missing, duplicates : Out(1)
         High for a clock for a round that was taken, or lost to a full queue; that did not come;
         whose number came before. ``missing_count`` rounds were missing.
+    stages : Out, one for each basis
+        What its engine is doing, for profiles.
     """
 
     def __init__(self, shape, *, rounds_waiting=512):
@@ -74,6 +77,7 @@ class Decoder(wiring.Component):
             "accepted": Out(1), "lost": Out(1), "duplicates": Out(1), "missing": Out(1),
             "missing_count": Out(8),
             "backlog": Out(range(rounds_waiting + 1)), "idle": Out(1),
+            "stages": Out(Stage).array(BASES),
         })
 
     def elaborate(self, platform):
@@ -126,7 +130,7 @@ class Decoder(wiring.Component):
         for basis, engine in enumerate(engines):
             m.d.comb += [
                 self.frame[basis].eq(engine.frame), self.frame_valid[basis].eq(engine.frame_valid),
-                self.timing[basis].eq(engine.timing),
+                self.timing[basis].eq(engine.timing), self.stages[basis].eq(engine.stage),
                 self.timing_valid[basis].eq(engine.timing_valid),
             ]
         return m

@@ -20,6 +20,7 @@ from quantacore.gateware.layouts.decoder import (
     EscapeRecord,
     MatchRecord,
     PartnerKind,
+    Stage,
     Table,
     TimingRecord,
     VerdictRecord,
@@ -86,6 +87,8 @@ class Engine(wiring.Component):
         What a window did to the Pauli frame, and how long it took; for one clock.
     backlog : Out
         Rounds that wait.
+    stage : Out
+        What the engine is doing, for profiles.
     """
 
     def __init__(self, shape, *, basis, rounds_waiting=512):
@@ -108,7 +111,7 @@ class Engine(wiring.Component):
             "backlog": Out(range(rounds_waiting + 1)),
             "frame": Out(frame_word(shape)), "frame_valid": Out(1),
             "timing": Out(TimingRecord), "timing_valid": Out(1),
-            "idle": Out(1),
+            "idle": Out(1), "stage": Out(Stage),
         })
 
     def elaborate(self, platform):
@@ -397,7 +400,7 @@ class Engine(wiring.Component):
         with m.If(running & ~clocks.all()):
             m.d.sync += clocks.eq(clocks + 1)
 
-        m.d.comb += self.idle.eq(0)
+        m.d.comb += [self.idle.eq(0), self.stage.eq(Stage.COMMIT)]
         with m.FSM():
             with m.State("begin"):
                 m.d.comb += [growth.clear.eq(1), self.idle.eq(1)]
@@ -408,6 +411,7 @@ class Engine(wiring.Component):
                     m.d.comb += loader.start.eq(1)
                     m.next = "load"
             with m.State("load"):
+                m.d.comb += self.stage.eq(Stage.LOAD)
                 m.d.comb += [loading.eq(1), self.idle.eq(1)]
                 m.d.comb += [
                     records.i.valid.eq(loader.escapes.valid), records.i.payload.eq(escape),
@@ -418,6 +422,7 @@ class Engine(wiring.Component):
                     m.d.sync += [running.eq(1), saturated.eq(0), live.eq(~loader.overflow)]
                     m.next = "fill"
             with m.State("fill"):
+                m.d.comb += self.stage.eq(Stage.FILL)
                 m.d.comb += filling.eq(1)
                 with m.If(~filler.busy):
                     if shape.sites:
@@ -427,6 +432,7 @@ class Engine(wiring.Component):
                         m.next = "settle"
             if shape.sites:
                 with m.State("erase"):
+                    m.d.comb += self.stage.eq(Stage.ERASE)
                     m.d.comb += erasing.eq(1)
                     done_ = Signal(2)
                     with m.If(~eraser.busy & applier.idle):
@@ -436,14 +442,17 @@ class Engine(wiring.Component):
                     with m.Else():
                         m.d.sync += done_.eq(0)
             with m.State("settle"):
+                m.d.comb += self.stage.eq(Stage.FILL)
                 # The last push and the last distance are stored.
                 m.d.comb += [filling.eq(1), growth.start.eq(1)]
                 m.next = "grow"
             with m.State("grow"):
+                m.d.comb += self.stage.eq(Mux(pass_two, Stage.GROW_AGAIN, Stage.GROW))
                 with m.If(~growth.busy):
                     m.d.comb += [matcher.start.eq(1), matching.eq(1)]
                     m.next = "match"
             with m.State("match"):
+                m.d.comb += self.stage.eq(Mux(pass_two, Stage.MATCH_AGAIN, Stage.MATCH))
                 m.d.comb += matching.eq(1)
                 with m.If(~matcher.busy):
                     with m.If(matcher.largest > largest):
@@ -454,6 +463,7 @@ class Engine(wiring.Component):
                     with m.Else():
                         m.next = "room"
             with m.State("meet"):
+                m.d.comb += self.stage.eq(Stage.MEET)
                 m.d.comb += self.meet.eq(1)
                 with m.If(self.met):
                     if shape.correlation:
@@ -461,6 +471,7 @@ class Engine(wiring.Component):
                     m.next = "exchange"
             if shape.correlation:
                 with m.State("exchange"):
+                    m.d.comb += self.stage.eq(Stage.EXCHANGE)
                     m.d.comb += self.finished.eq(
                         ~walker.busy & (sent.level == 0) & applier.idle & ~self.others.valid)
                     done = Signal(2)
@@ -473,6 +484,7 @@ class Engine(wiring.Component):
                     with m.Else():
                         m.d.sync += done.eq(0)
                 with m.State("exchanged"):
+                    m.d.comb += self.stage.eq(Stage.EXCHANGE)
                     with m.If(applier.changed & live):
                         m.d.sync += pass_two.eq(1)
                         m.d.comb += growth.start.eq(1)

@@ -21,7 +21,7 @@ from amaranth.lib import data, enum
 __all__ = [
     "NONE", "WEIGHT_BITS", "DELTA_EDGE_BITS", "OFFSET_BITS", "COUNT_BITS", "MAX_HOPS",
     "NEAR_CAPACITY", "BUCKET_BITS", "GROWTH_SHIFT", "BASES", "ROUND_BITS", "Table", "PartnerKind",
-    "DecoderRecordKind", "WindowFlags", "VerdictRecord", "TimingRecord", "MatchRecord",
+    "Stage", "DecoderRecordKind", "WindowFlags", "VerdictRecord", "TimingRecord", "MatchRecord",
     "EscapeRecord", "DecoderShape", "DecoderImage", "ImageError",
 ]
 
@@ -75,6 +75,22 @@ class PartnerKind(enum.Enum, shape=2):
     BOUNDARY = 1
     #: Nothing: its cluster was too large or has no matching; the host decodes it.
     ESCAPED = 2
+
+
+class Stage(enum.Enum, shape=4):
+    """What an engine is doing."""
+
+    LOAD = 0
+    FILL = 1
+    ERASE = 2
+    GROW = 3
+    MATCH = 4
+    #: Waits for the other engine.
+    MEET = 5
+    EXCHANGE = 6
+    GROW_AGAIN = 7
+    MATCH_AGAIN = 8
+    COMMIT = 9
 
 
 class DecoderRecordKind(enum.Enum, shape=4):

@@ -14,6 +14,7 @@ struct Bench {
     QC_TOP top{&context, "decoder"};
     uint64_t clock = 0;
     uint64_t counts[4] = {};  // accepted, lost, duplicate, missing
+    uint64_t stages[2][16] = {};
 
     void tick() {
         top.clk = 0;
@@ -109,6 +110,8 @@ API size_t qcd_run(Bench* bench, const uint32_t* words, const int32_t* gaps, siz
         bench->counts[1] += top.lost;
         bench->counts[2] += top.duplicates;
         if (top.missing) bench->counts[3] += top.missing_count;
+        ++bench->stages[0][top.stages___05F0];
+        ++bench->stages[1][top.stages___05F1];
         top.clk = 1;
         top.eval();
         ++bench->clock;
@@ -119,4 +122,7 @@ API size_t qcd_run(Bench* bench, const uint32_t* words, const int32_t* gaps, siz
 }
 
 API uint64_t qcd_clock(const Bench* bench) { return bench->clock; }
+API uint64_t qcd_stage(const Bench* bench, int basis, int which) {
+    return bench->stages[basis][which];
+}
 API uint64_t qcd_count(const Bench* bench, int which) { return bench->counts[which]; }

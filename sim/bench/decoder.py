@@ -22,6 +22,7 @@ from quantacore.gateware.layouts.decoder import (
     DecoderRecordKind,
     EscapeRecord,
     MatchRecord,
+    Stage,
     Table,
     TimingRecord,
     VerdictRecord,
@@ -193,6 +194,7 @@ class FastDecoder:
                            ctypes.c_uint64, pointer, pointer, size, pointer, pointer)),
             ("clock", ctypes.c_uint64, (pointer,)),
             ("count", ctypes.c_uint64, (pointer, ctypes.c_int)),
+            ("stage", ctypes.c_uint64, (pointer, ctypes.c_int, ctypes.c_int)),
         ):
             function = getattr(library, f"qcd_{name}")
             function.restype, function.argtypes = result, arguments
@@ -227,6 +229,11 @@ class FastDecoder:
         """Rounds accepted, lost, duplicate and missing so far."""
         return {name: self._library.qcd_count(self._bench, index) for index, name in
                 enumerate(("accepted", "lost", "duplicates", "missing"))}
+
+    def stages(self):
+        """Clocks that each basis has spent in each stage so far."""
+        return [{stage: self._library.qcd_stage(self._bench, basis, stage.value)
+                 for stage in Stage} for basis in range(BASES)]
 
     def run(self, words, *, gaps=0, windows, throttle=True, limit=None):
         """Send rounds and collect records until ``windows`` verdicts are there.
