@@ -44,7 +44,7 @@ def _circuit(source):
         raise TypeError("This is a detector error model: give it to compile_dem")
     try:
         return stim.Circuit.from_file(source)
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         raise ModelError(f"{source} is not a Stim circuit: {error}") from error
 
 
