@@ -327,7 +327,29 @@ def _quantisation(found, scale):
     error = integers[kept] / scale / weights[kept] - 1
     return {"scale": scale, "entries": int(kept.sum()), "saturated": int((~kept).sum()),
             "rms_relative_error": float(np.sqrt(np.mean(error ** 2))) if kept.any() else 0.0,
-            "max_relative_error": float(np.abs(error).max()) if kept.any() else 0.0}
+            "max_relative_error": float(np.abs(error).max()) if kept.any() else 0.0,
+            "two_defect_failures": _failures(found, scale)}
+
+
+def _failures(found, scale):
+    """Logical failures of all two-defect syndromes: with integer weights, relative to real ones.
+
+    Two defects are matched with each other or each with the boundary. Where those flip different
+    observables, the one not chosen is the failure. A pair that integers decide the other way
+    makes the unlikelier one the choice.
+    """
+    exact = integers = 0.0
+    for d in found:
+        pair, around = d.pair, d.bound[:, None, None] + d.bound[None, :, None]
+        flips = d.bound_observables[:, None, None] ^ d.bound_observables[None, :, None]
+        matter = (flips != d.pair_observables) & np.isfinite(pair) & np.isfinite(around)
+        whole, bound = quantise(pair, scale), quantise(d.bound, scale)
+        chosen = (whole <= LARGEST) & (whole < bound[:, None, None] + bound[None, :, None])
+        likely, unlikely = np.exp(-np.minimum(pair, around)), np.exp(-np.maximum(pair, around))
+        wrong = np.where(chosen == (pair < around), unlikely, likely)
+        exact += float(unlikely[matter].sum())
+        integers += float(wrong[matter].sum())
+    return integers / exact if exact else 1.0
 
 
 def _defects(cell, basis):

@@ -568,6 +568,21 @@ def test_quantisation_is_reported(d5):
     assert report["saturated"] == (weights == NONE).sum()
     assert report["entries"] == (weights != NONE).sum()       # 24 zeros are not, 24 bounds are
     assert 0 < report["rms_relative_error"] < report["max_relative_error"] < 0.02
+    assert 1 <= report["two_defect_failures"] < 1.05
+
+
+def test_coarse_weights_cost_failures():
+    # The boundary is far from D2 only, so D0 and D1 have few steps to tell paths apart by.
+    image = compile_dem(dem("""
+        error(0.45) D0 L0
+        error(0.44) D1
+        error(0.38) D0 D1
+        error(0.00000001) D1 D2
+        error(0.000000001) D2
+    """))
+    report = image.about["quantisation"]
+    assert report["max_relative_error"] > 0.1
+    assert report["two_defect_failures"] >= 1
 
 
 def test_pack_and_unpack_are_inverse():
