@@ -125,7 +125,8 @@ def compile_circuit(source, *, kind="auto", erasures=None, **options):
     flagged = erasures is None and has_heralds(circuit)
     reason = None
     if kind != "full":
-        long = circuit if generated else stretched(circuit)
+        # A mapping of erasures speaks of the detectors of this very circuit.
+        long = circuit if generated or erasures else stretched(circuit)
         graph = read_model(model_of(unheralded(long) if flagged else long))
         try:
             cell = periodic_cell(graph)
@@ -292,6 +293,7 @@ def _sites(erasures, graph, cell):
     return [{"phase": 0, "qubit": None, "occurrence": site, "record": None, "odds": None}
             for site in range(len(erasures))], effects
 
+
 def _bits(count):
     return max(1, (count - 1).bit_length())
 
@@ -433,17 +435,16 @@ def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capaci
                  for basis in range(BASES))
     need = {"space_bits": _bits(spaces), "delta_bits": delta_bits,
             "observables": max(1, graph.observables),
-            "edge_bits": _bits(max(len(edges) for edges in cell.edges)),
+            "edge_bits": _bits(max(map(len, cell.edges))) if correlation else 1,
             "shortcut_bits": _bits(shorts),
             "time_bits": max(_bits(window), delta_bits), "sites": len(effects)}
     expected = max(_defects(cell, basis) for basis in range(BASES)) * (
         window if cell.periodic else 1)
     if shape is None:
         for name, most in (("edge_bits", _MOST_EDGE_BITS), ("shortcut_bits", _MOST_SHORTCUT_BITS)):
-            if need[name] > most and (correlation or effects):
+            if need[name] > most:
                 raise DecoderCapacityError(f"The model needs {name}={need[name]}; the most is "
                                            f"{most}. Compile with correlation=False")
-        need["edge_bits"] = min(need["edge_bits"], _MOST_EDGE_BITS)
         if capacity is None:
             capacity = _capacity(expected, spaces * (window if cell.periodic else 1))
         shape = DecoderShape(
@@ -480,8 +481,8 @@ def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capaci
         about["numbering"] = (
             "A detector's place is its coordinates but the last (and, with a period above 1, the "
             "phase (round - origin) % period); the basis and the space are where the place is in "
-            "`spaces`. Its layer is (round - origin of the shot's own circuit) // period, its "
-            "round the last coordinate.")
+            "`spaces`. Its layer is (round - first round) // period, its round the last "
+            "coordinate; the first round is that of the shot's first detector, less the phase.")
     else:
         places = [None] * graph.detectors
         for basis, known in enumerate(cell.spaces):

@@ -592,6 +592,11 @@ def test_pack_and_unpack_are_inverse():
     assert {k: v.tolist() for k, v in unpack(layout, pack(layout, **values)).items()} == values
 
 
+def test_pack_refuses_what_does_not_fit():
+    with pytest.raises(OverflowError, match="edge is 0 to 16; the field holds 0 to 15"):
+        pack(DecoderShape(space_bits=4, edge_bits=4).hop_word, edge=[0, 16], at_b=[0, 0])
+
+
 def test_fit_names_what_would_hold_it(d5):
     report = fit(d5)
     assert report.fits["LFE5U-25F"] and report.largest_distance["LFE5U-85F"] >= 9
