@@ -57,6 +57,11 @@ def d5():
 
 
 @pytest.fixture(scope="module")
+def shortest5():
+    return compile_circuit(memory(5, 5), degenerate=False)
+
+
+@pytest.fixture(scope="module")
 def small():
     """A measured-like model: a ring of unequal edges, both ends on the boundary, one basis."""
     return compile_dem(dem("""
@@ -79,7 +84,8 @@ def matching_of(circuit):
 
 @pytest.mark.parametrize("basis", ["z", "x"])
 def test_bulk_distances_are_pymatchings(basis):
-    image = compile_circuit(memory(5, 5, task=f"surface_code:rotated_memory_{basis}"))
+    image = compile_circuit(memory(5, 5, task=f"surface_code:rotated_memory_{basis}"),
+                            degenerate=False)
     circuit = memory(5, 40, task=f"surface_code:rotated_memory_{basis}")
     matching, scale = matching_of(circuit), image.about["quantisation"]["scale"]
     nodes = detector_nodes(image, circuit)
@@ -108,21 +114,21 @@ def test_bulk_distances_are_pymatchings(basis):
             assert int(parity) == int(flips[0])
 
 
-def test_boundary_distances_are_pymatchings(d5):
+def test_boundary_distances_are_pymatchings(shortest5):
     circuit = memory(5, 40)
-    matching, scale = matching_of(circuit), d5.about["quantisation"]["scale"]
-    for index, (basis, space, layer) in enumerate(detector_nodes(d5, circuit)):
+    matching, scale = matching_of(circuit), shortest5.about["quantisation"]["scale"]
+    for index, (basis, space, layer) in enumerate(detector_nodes(shortest5, circuit)):
         if layer == 20:
             syndrome = np.zeros(circuit.num_detectors, np.uint8)
             syndrome[index] = 1
             _, weight = matching.decode(syndrome, return_weight=True)
-            stored = columns(d5, int(basis), Table.BOUND)["weight"][space]
+            stored = columns(shortest5, int(basis), Table.BOUND)["weight"][space]
             assert abs(stored - weight * scale) <= 0.51
 
 
 def test_full_distances_are_pymatchings():
     circuit = memory(3, 3)
-    image = compile_circuit(circuit, kind="full")
+    image = compile_circuit(circuit, kind="full", degenerate=False)
     matching, scale = matching_of(circuit), image.about["quantisation"]["scale"]
     nodes = detector_nodes(image, circuit)
     for one in range(len(nodes)):
@@ -162,7 +168,7 @@ def test_the_farthest_boundary_is_half_the_range(d5):
 def test_sums_over_paths_are_the_inverse_matrix():
     text = "\n".join(f"error({p}) {edge}" for p, edge in (
         (0.1, "D0 L0"), (0.02, "D0 D1"), (0.03, "D1 D2 L0"), (0.05, "D0 D2"), (0.04, "D2")))
-    image = compile_dem(dem(text), kind="full", degenerate=True)
+    image = compile_dem(dem(text), kind="full")
     even, odd = np.zeros((3, 3)), np.zeros((3, 3))
     for table, one, other, p in ((even, 0, 1, 0.02), (odd, 1, 2, 0.03), (even, 0, 2, 0.05)):
         table[one, other] = table[other, one] = p / (1 - p)
@@ -181,6 +187,15 @@ def test_sums_over_paths_are_the_inverse_matrix():
                 best = max(sums[0][one, other], sums[1][one, other])
                 assert pair["weight"][address] == min(255, round(-np.log(best) * scale))
                 assert pair["obs"][address] == (sums[1] > sums[0])[one, other]
+
+
+def test_sums_are_never_longer_than_the_shortest_path(d5, shortest5):
+    scales = [image.about["quantisation"]["scale"] for image in (d5, shortest5)]
+    for basis in range(2):
+        sums, paths = (columns(image, basis, Table.PAIR)["weight"] for image in (d5, shortest5))
+        known = paths != NONE
+        assert (sums[known] / scales[0] <= (paths[known] + 0.51) / scales[1] + 0.51 / scales[0]
+                ).all()
 
 
 # Paths ---------------------------------------------------------------------------------------
@@ -202,7 +217,8 @@ def check_path(image, basis, one, other, weight, flips):
 
 @pytest.mark.parametrize("kind", ["periodic", "full"])
 def test_paths_lead_from_one_end_to_the_other(kind):
-    image = compile_circuit(memory(3, 9 if kind == "periodic" else 4), kind=kind)
+    image = compile_circuit(memory(3, 9 if kind == "periodic" else 4), kind=kind,
+                            degenerate=False)
     shape = image.shape
     for basis in range(2):
         pair, bound = columns(image, basis, Table.PAIR), columns(image, basis, Table.BOUND)
@@ -783,7 +799,7 @@ def test_measured_models(name, spaces):
         member = next(member for member in archive.getmembers()
                       if member.name.endswith("circuit_detector_error_model.dem"))
         model = stim.DetectorErrorModel(archive.extractfile(member).read().decode())
-    image = compile_dem(model)
+    image = compile_dem(model, degenerate=False)
     assert image.about["kind"] == "full"
     assert [len(known) for known in image.about["spaces"]] == spaces
     assert image.about["observables"] == [[0], []]
