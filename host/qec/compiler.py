@@ -44,7 +44,7 @@ def _circuit(source):
         raise TypeError("This is a detector error model: give it to compile_dem")
     try:
         return stim.Circuit.from_file(source)
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         raise ModelError(f"{source} is not a Stim circuit: {error}") from error
 
 
@@ -125,7 +125,8 @@ def compile_circuit(source, *, kind="auto", erasures=None, **options):
     flagged = erasures is None and has_heralds(circuit)
     reason = None
     if kind != "full":
-        long = circuit if generated else stretched(circuit)
+        # A mapping of erasures speaks of the detectors of this very circuit.
+        long = circuit if generated or erasures else stretched(circuit)
         graph = read_model(model_of(unheralded(long) if flagged else long))
         try:
             cell = periodic_cell(graph)
@@ -164,7 +165,12 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
     correlation : bool
         Make the tables of the second pass.
     degenerate : bool
-        Weights sum over all paths between two nodes instead of taking the shortest.
+        Weights sum over all paths between two nodes; False: the shortest alone, as a minimum
+        weight matching has it. What a pair flips is what its likelier kind of path flips, which
+        can differ from the path that is walked. Costs nothing in the decoder; logical errors
+        with sums relative to shortest paths, same shots, p on all four noise arguments of a
+        rotated memory: distance 5 at 0.2 % 0.97, at 0.4 % 0.99, distance 7 at 0.3 % 1.01 +- 0.07,
+        measured models 1.00.
     commit, buffer, reach : int, optional
         Run-time settings. Defaults: ``commit``/``buffer`` 3/3 for up to 4 spaces (distance 3),
         5/5 up to 12 (distance 5), else 14/7; 1/0 for a full table, which is one window of one
@@ -292,6 +298,7 @@ def _sites(erasures, graph, cell):
     return [{"phase": 0, "qubit": None, "occurrence": site, "record": None, "odds": None}
             for site in range(len(erasures))], effects
 
+
 def _bits(count):
     return max(1, (count - 1).bit_length())
 
@@ -327,7 +334,29 @@ def _quantisation(found, scale):
     error = integers[kept] / scale / weights[kept] - 1
     return {"scale": scale, "entries": int(kept.sum()), "saturated": int((~kept).sum()),
             "rms_relative_error": float(np.sqrt(np.mean(error ** 2))) if kept.any() else 0.0,
-            "max_relative_error": float(np.abs(error).max()) if kept.any() else 0.0}
+            "max_relative_error": float(np.abs(error).max()) if kept.any() else 0.0,
+            "two_defect_failures": _failures(found, scale)}
+
+
+def _failures(found, scale):
+    """Logical failures of all two-defect syndromes: with integer weights, relative to real ones.
+
+    Two defects are matched with each other or each with the boundary. Where those flip different
+    observables, the one not chosen is the failure. A pair that integers decide the other way
+    makes the unlikelier one the choice.
+    """
+    exact = integers = 0.0
+    for d in found:
+        pair, around = d.pair, d.bound[:, None, None] + d.bound[None, :, None]
+        flips = d.bound_observables[:, None, None] ^ d.bound_observables[None, :, None]
+        matter = (flips != d.pair_observables) & np.isfinite(pair) & np.isfinite(around)
+        whole, bound = quantise(pair, scale), quantise(d.bound, scale)
+        chosen = (whole <= LARGEST) & (whole < bound[:, None, None] + bound[None, :, None])
+        likely, unlikely = np.exp(-np.minimum(pair, around)), np.exp(-np.maximum(pair, around))
+        wrong = np.where(chosen == (pair < around), unlikely, likely)
+        exact += float(unlikely[matter].sum())
+        integers += float(wrong[matter].sum())
+    return integers / exact if exact else 1.0
 
 
 def _defects(cell, basis):
@@ -360,7 +389,7 @@ def _fit_shape(shape, need):
 
 
 def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capacity=None, cluster=14,
-           event_bits=None, correlation=True, degenerate=False, commit=None, buffer=None,
+           event_bits=None, correlation=True, degenerate=True, commit=None, buffer=None,
            reach=None):
     if shape is not None:
         correlation = shape.correlation
@@ -411,17 +440,16 @@ def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capaci
                  for basis in range(BASES))
     need = {"space_bits": _bits(spaces), "delta_bits": delta_bits,
             "observables": max(1, graph.observables),
-            "edge_bits": _bits(max(len(edges) for edges in cell.edges)),
+            "edge_bits": _bits(max(map(len, cell.edges))) if correlation else 1,
             "shortcut_bits": _bits(shorts),
             "time_bits": max(_bits(window), delta_bits), "sites": len(effects)}
     expected = max(_defects(cell, basis) for basis in range(BASES)) * (
         window if cell.periodic else 1)
     if shape is None:
         for name, most in (("edge_bits", _MOST_EDGE_BITS), ("shortcut_bits", _MOST_SHORTCUT_BITS)):
-            if need[name] > most and (correlation or effects):
+            if need[name] > most:
                 raise DecoderCapacityError(f"The model needs {name}={need[name]}; the most is "
                                            f"{most}. Compile with correlation=False")
-        need["edge_bits"] = min(need["edge_bits"], _MOST_EDGE_BITS)
         if capacity is None:
             capacity = _capacity(expected, spaces * (window if cell.periodic else 1))
         shape = DecoderShape(
@@ -458,8 +486,8 @@ def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capaci
         about["numbering"] = (
             "A detector's place is its coordinates but the last (and, with a period above 1, the "
             "phase (round - origin) % period); the basis and the space are where the place is in "
-            "`spaces`. Its layer is (round - origin of the shot's own circuit) // period, its "
-            "round the last coordinate.")
+            "`spaces`. Its layer is (round - first round) // period, its round the last "
+            "coordinate; the first round is that of the shot's first detector, less the phase.")
     else:
         places = [None] * graph.detectors
         for basis, known in enumerate(cell.spaces):

@@ -20,11 +20,22 @@ LARGEST = NONE - 1
 
 
 def pack(layout, **columns):
-    """Words of ``layout`` from columns of field values; a list of int."""
+    """Words of ``layout`` from columns of field values; a list of int.
+
+    Raises
+    ------
+    OverflowError
+        A value does not fit its field.
+    """
     word = None
     for name, field in layout:
-        width = Shape.cast(field.shape).width
-        values = np.asarray(columns.pop(name), np.int64) & ((1 << width) - 1)
+        shape = Shape.cast(field.shape)
+        values = np.asarray(columns.pop(name), np.int64)
+        low = -(1 << shape.width - 1) if shape.signed else 0
+        if values.size and not low <= values.min() <= values.max() < low + (1 << shape.width):
+            raise OverflowError(f"{name} is {values.min()} to {values.max()}; the field holds "
+                                f"{low} to {low + (1 << shape.width) - 1}")
+        values = values & ((1 << shape.width) - 1)
         shifted = values.astype(np.uint64) << np.uint64(field.offset)
         word = shifted if word is None else word | shifted
     if columns:
@@ -128,10 +139,11 @@ def tables(shape: DecoderShape, found, cell, lists, scale, erasures=None):
             obs=full(np.where(weight == NONE, 0, d.pair_observables), 0))
         weight = quantise(d.bound, scale)
         none = weight == NONE
+        pathless = none | (not shape.correlation)
         bound = pack(
             shape.bound_word, weight=weight, obs=np.where(none, 0, d.bound_observables),
-            edge=np.where(none, 0, np.maximum(d.bound_edge, 0)),
-            at_b=np.where(none, 0, d.bound_at_b))
+            edge=np.where(pathless, 0, np.maximum(d.bound_edge, 0)),
+            at_b=np.where(pathless, 0, d.bound_at_b))
         result[basis, Table.BOUND] = bound + [NONE] * (size - len(bound))
         erased = erasures[basis] if erasures else []
         words, places = short_words(shape, [*(lists[basis] if shape.correlation else []), *erased])

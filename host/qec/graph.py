@@ -120,7 +120,7 @@ def as_model(source):
         raise TypeError("This is a circuit: give it to compile_circuit")
     try:
         return stim.DetectorErrorModel.from_file(source)
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         raise ModelError(f"{source} is not a detector error model: {error}") from error
 
 
