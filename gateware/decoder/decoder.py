@@ -100,7 +100,6 @@ class Decoder(wiring.Component):
             connect_streams(m, intake.slices[basis], engine.rounds)
         first, second = engines
         m.d.comb += [
-            first.met.eq(first.meet & second.meet), second.met.eq(first.meet & second.meet),
             first.other_finished.eq(second.finished), second.other_finished.eq(first.finished),
             self.backlog.eq(Mux(first.backlog > second.backlog, first.backlog, second.backlog)),
             self.idle.eq(first.idle & second.idle),

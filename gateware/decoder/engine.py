@@ -29,8 +29,8 @@ from quantacore.gateware.stream import Queue, connect_streams
 
 __all__ = ["Engine", "frame_word", "table_load"]
 
-#: Shortcuts on their way to the other engine.
-_SHORTCUTS_WAITING = 32
+#: Shortcuts that wait for the other engine to match; when there are more, this one waits too.
+_SHORTCUTS_WAITING = 256
 
 
 def table_load(shape):
@@ -56,8 +56,8 @@ class Engine(wiring.Component):
 
     Load, fill, (apply erasures,) grow, match; then the matches' edges go to the other engine as
     shortcuts while this one applies those of the other; grow and match again where anything has
-    changed; commit. The two engines wait for each other before they exchange shortcuts, so they
-    always work on the same layers.
+    changed; commit. The two engines wait for each other when they have exchanged their shortcuts,
+    so they always work on the same layers.
 
     Parameters
     ----------
@@ -75,8 +75,6 @@ class Engine(wiring.Component):
         A word for a table.
     rounds : In(stream)
         Rounds; ready while there is room.
-    meet, met : Out, In
-        This engine is ready to exchange shortcuts; so is the other.
     shortcuts, others : Out, In (streams)
         Shortcuts to, and from, the other engine.
     finished, other_finished : Out, In
@@ -104,7 +102,7 @@ class Engine(wiring.Component):
             "load": In(table_load(shape)), "load_valid": In(1),
             "rounds": In(stream.Signature(shape.round_slice)),
             "now": In(16),
-            "meet": Out(1), "met": In(1), "finished": Out(1), "other_finished": In(1),
+            "finished": Out(1), "other_finished": In(1),
             "shortcuts": Out(stream.Signature(shape.shortcut)),
             "others": In(stream.Signature(shape.shortcut)),
             "records": Out(stream.Signature(64)),
@@ -257,7 +255,7 @@ class Engine(wiring.Component):
                 walker.count.eq(count),
             ]
 
-        erasing = Signal()
+        erasing, exchanging = Signal(), Signal()
         if shape.sites:
             # Layers stand in a ring, so that those of the buffer need not be moved.
             ring = Signal(shape.time_bits)
@@ -459,21 +457,18 @@ class Engine(wiring.Component):
                         m.d.sync += largest.eq(matcher.largest)
                     m.d.sync += escaped.eq(matcher.escaped)
                     with m.If(self.correlation & ~pass_two & Const(int(shape.correlation))):
-                        m.next = "meet"
+                        if shape.correlation:
+                            m.d.comb += [walker.start.eq(1), applier.clear.eq(1)]
+                        m.next = "exchange"
                     with m.Else():
                         m.next = "room"
-            with m.State("meet"):
-                m.d.comb += self.stage.eq(Stage.MEET)
-                m.d.comb += self.meet.eq(1)
-                with m.If(self.met):
-                    if shape.correlation:
-                        m.d.comb += [walker.start.eq(1), applier.clear.eq(1)]
-                    m.next = "exchange"
             if shape.correlation:
                 with m.State("exchange"):
-                    m.d.comb += self.stage.eq(Stage.EXCHANGE)
-                    m.d.comb += self.finished.eq(
-                        ~walker.busy & (sent.level == 0) & applier.idle & ~self.others.valid)
+                    m.d.comb += [
+                        self.stage.eq(Stage.EXCHANGE), exchanging.eq(1),
+                        self.finished.eq(~walker.busy & (sent.level == 0) & applier.idle
+                                         & ~self.others.valid),
+                    ]
                     done = Signal(2)
                     # What has left a queue needs a clock or two to show in the other engine. Both
                     # engines see the same, and leave together.
@@ -522,10 +517,11 @@ class Engine(wiring.Component):
                 ]
                 m.next = "begin"
         if second:
+            # The other engine may be ahead: its shortcuts wait until this one has matched.
             m.d.comb += [
-                applier.shortcuts.valid.eq(self.others.valid & ~erasing),
+                applier.shortcuts.valid.eq(self.others.valid & exchanging),
                 applier.shortcuts.payload.eq(self.others.payload),
-                self.others.ready.eq(applier.shortcuts.ready & ~erasing),
+                self.others.ready.eq(applier.shortcuts.ready & exchanging),
             ]
         if shape.sites:
             with m.If(erasing):

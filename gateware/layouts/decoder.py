@@ -85,12 +85,11 @@ class Stage(enum.Enum, shape=4):
     ERASE = 2
     GROW = 3
     MATCH = 4
-    #: Waits for the other engine.
-    MEET = 5
-    EXCHANGE = 6
-    GROW_AGAIN = 7
-    MATCH_AGAIN = 8
-    COMMIT = 9
+    #: Shortcuts to and from the other engine; waits for it.
+    EXCHANGE = 5
+    GROW_AGAIN = 6
+    MATCH_AGAIN = 7
+    COMMIT = 8
 
 
 class DecoderRecordKind(enum.Enum, shape=4):

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantacore.gateware.layouts.decoder import NONE, Table
-
-from .tables import columns
+from quantacore.sim.golden.decoder.tables import columns
 
 __all__ = ["Result", "Statistics", "decode_shots"]
 
@@ -110,7 +109,7 @@ def decode_shots(image, layers, *, erasures=None, commit=None, buffer=None, reac
     -------
     Result
     """
-    from . import kernels
+    from quantacore.sim.golden.decoder import kernels
 
     shape = image.shape
     settings = image.settings

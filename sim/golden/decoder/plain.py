@@ -2,7 +2,7 @@
 
 A window of each basis goes through load, fill, erasures, grow, match, walk and apply (with the
 other basis), grow and match again, and commit. Integers only; every order and every tie is part
-of the specification. See ``docs/decoder.md`` for why it works.
+of the specification.
 """
 
 from dataclasses import dataclass, field
@@ -16,8 +16,7 @@ from quantacore.gateware.layouts.decoder import (
     NONE,
     Table,
 )
-
-from .tables import unpack
+from quantacore.sim.golden.decoder.tables import unpack
 
 __all__ = ["BOUNDARY", "ESCAPED", "Decoder", "Match", "Verdict"]
 
@@ -127,9 +126,14 @@ class _Engine:
     def __post_init__(self):
         self.shape = self.image.shape
         self._words = {table: self.image.words(self.basis, table) for table in Table}
+        self._layouts = {table: self.shape.table_word(table) for table in Table}
+        self._unpacked = {}
 
     def _word(self, table, address):
-        return unpack(self.shape.table_word(table), self._words[table][address])
+        key = table, address
+        if key not in self._unpacked:
+            self._unpacked[key] = unpack(self._layouts[table], self._words[table][address])
+        return self._unpacked[key]
 
     def _address(self, early, late, difference):
         return (early << self.shape.space_bits | late) << self.shape.delta_bits | difference
@@ -508,11 +512,12 @@ class Decoder:
         if not 0 <= self.reach < NONE:
             raise ValueError(f"reach must be 0 to {NONE - 1}, not {self.reach}")
         self._shape = image.shape
-        self._image = image
+        self._engines = [_Engine(image, basis) for basis in range(BASES)]
         self._restart()
 
     def _restart(self):
-        self._engines = [_Engine(self._image, basis) for basis in range(BASES)]
+        for engine in self._engines:
+            engine.defects = []
         self._first = 0
         self._layers = 0
         self._erased = []

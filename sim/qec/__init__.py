@@ -1,0 +1,1 @@
+"""Error correction experiments in simulation: the streaming decoder on sampled shots."""
