@@ -20,8 +20,8 @@ from amaranth.lib import data, enum
 
 __all__ = [
     "NONE", "WEIGHT_BITS", "DELTA_EDGE_BITS", "OFFSET_BITS", "COUNT_BITS", "MAX_HOPS",
-    "NEAR_CAPACITY", "BUCKET_BITS", "GROWTH_SHIFT", "BASES", "Table", "DecoderShape",
-    "DecoderImage", "ImageError",
+    "NEAR_CAPACITY", "BUCKET_BITS", "GROWTH_SHIFT", "BASES", "Table", "PartnerKind",
+    "DecoderShape", "DecoderImage", "ImageError",
 ]
 
 #: Bits of a weight in every table.
@@ -61,6 +61,17 @@ class Table(enum.Enum, shape=3):
     SHORT = 4
     #: Which shortcuts an erasure site causes, address site.
     ERASE = 5
+
+
+class PartnerKind(enum.Enum, shape=2):
+    """What a defect was matched with."""
+
+    #: Another defect of the list.
+    SLOT = 0
+    #: The boundary.
+    BOUNDARY = 1
+    #: Nothing: its cluster is left to the host.
+    ESCAPED = 2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Streaming syndrome decoder: growth, matching, and the list of defects they work on."""
