@@ -79,7 +79,7 @@ class World:
         for _ in range(1 << shape.edge_bits if edges else 0):
             count = min(63, int(rng.expovariate(0.4)))
             edge.append({"a": rng.choice(spaces), "b": rng.choice(spaces),
-                         "delta": rng.randint(0, 1), "boundary": int(rng.random() < 0.3),
+                         "delta": rng.choice([0, 0, 1, 3]), "boundary": int(rng.random() < 0.3),
                          "start": rng.randrange(depth - count), "count": count})
         if top is None:
             top = rng.randint(1, 1 << shape.time_bits)
@@ -217,26 +217,26 @@ def fill(world):
 def walk(world, partners):
     """Shortcuts as tuples, and whether a path was given up. ``partners``: (kind, slot)."""
     shape = world.shape
-    span = 1 << shape.time_bits + 2
+    limit = 1 << shape.time_bits + 1
     sent, error = [], False
 
-    def wrap(layer):
-        return (layer + span // 2) % span - span // 2
+    def fit(layer):
+        return layer if -limit <= layer < limit else -limit
 
     def emit(number, anchor):
         edge = world.edge[number]
         for word in world.short[edge["start"]:edge["start"] + edge["count"]]:
-            sent.append((word["u"], wrap(anchor + word["u_layer"]), word["v"],
-                         wrap(anchor + word["v_layer"]), word["boundary"], word["weight"],
+            sent.append((word["u"], fit(anchor + word["u_layer"]), word["v"],
+                         fit(anchor + word["v_layer"]), word["boundary"], word["weight"],
                          word["obs"]))
 
     def take(number, at_b, layer):
         edge = world.edge[number]
         if at_b:
             emit(number, layer - edge["delta"])
-            return edge["a"], wrap(layer - edge["delta"])
+            return edge["a"], layer - edge["delta"]
         emit(number, layer)
-        return edge["b"], wrap(layer + edge["delta"])
+        return edge["b"], layer + edge["delta"]
 
     for i, (kind, j) in enumerate(partners):
         a, hops = world.nodes[i], 0
@@ -252,16 +252,15 @@ def walk(world, partners):
         elif kind == SLOT and j < i:
             b = world.nodes[j]
             while a != b:
-                if hops == MAX_HOPS:
+                delta = b[1] - a[1]
+                if hops == MAX_HOPS or abs(delta) >= 1 << shape.delta_bits:
                     error = True
                     break
-                delta = wrap(b[1] - a[1])
-                cover = (1 << shape.delta_bits) - 1
                 if delta < 0:
-                    number, at_b = world.hop[b[0], a[0], -delta & cover]
+                    number, at_b = world.hop[b[0], a[0], -delta]
                     b = take(number, at_b, b[1])
                 else:
-                    number, at_b = world.hop[a[0], b[0], delta & cover]
+                    number, at_b = world.hop[a[0], b[0], delta]
                     a = take(number, at_b, a[1])
                 hops += 1
     return sent, error

@@ -26,4 +26,4 @@ def test_decoder_tables(component, name):
     run_cocotb(component(SHAPES[name]), f"{component.__name__.lower()}_{name}",
                Path(__file__).with_name("cocotb_decoder_tables.py"),
                parameters={"shape": json.dumps(dataclasses.asdict(SHAPES[name])),
-                           "unit": component.__name__, "windows": 4})
+                           "unit": component.__name__, "windows": 30})
