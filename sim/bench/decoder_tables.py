@@ -77,7 +77,7 @@ class World:
                   "obs": rng.randint(0, obs)} for _ in range(depth if edges else 0)]
         edge = []
         for _ in range(1 << shape.edge_bits if edges else 0):
-            count = min(63, int(rng.expovariate(0.4)))
+            count = min(63, depth - 1, int(rng.expovariate(0.4)))
             edge.append({"a": rng.choice(spaces), "b": rng.choice(spaces),
                          "delta": rng.choice([0, 0, 1, 3]), "boundary": int(rng.random() < 0.3),
                          "start": rng.randrange(depth - count), "count": count})
