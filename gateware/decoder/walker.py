@@ -10,6 +10,9 @@ from quantacore.gateware.stream import Queue
 
 __all__ = ["Walker"]
 
+#: A layer on the way: a path of a damaged image leaves the window as far as ``MAX_HOPS`` edges of
+#: 3 layers, and shortcuts reach 8 farther.
+_LAYER = signed(9)
 #: Shortcuts between the table and the output.
 _QUEUE_DEPTH = 8
 
@@ -25,8 +28,8 @@ class Walker(wiring.Component):
     path. Data of every memory are expected two clocks after the address. ``start`` while busy is
     ignored.
 
-    Layers are counted in ``time_bits + 2`` bits with sign: a path may leave the window. Beyond
-    that they wrap, as only a damaged image makes them do.
+    A path may leave the window for a while. An end in a layer that a shortcut has no bits for is
+    sent as one of the lowest layer that it has, which is outside of the window, too.
 
     Parameters
     ----------
@@ -49,7 +52,8 @@ class Walker(wiring.Component):
         Tables HOP, BOUND, EDGE and SHORT.
     shortcuts : Out, stream of shortcuts
     walk_error : Out(1)
-        A path was given up after ``MAX_HOPS`` edges: the image is damaged. Until ``start``.
+        A path was given up, after ``MAX_HOPS`` edges or where its ends were farther apart than
+        the table covers: the image is damaged. Until ``start``.
     """
 
     def __init__(self, shape):
@@ -72,8 +76,7 @@ class Walker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         shape = self.shape
-        layer = signed(shape.time_bits + 2)
-        node = data.StructLayout({"space": shape.space_bits, "layer": layer})
+        node = data.StructLayout({"space": shape.space_bits, "layer": _LAYER})
         m.submodules.sender = sender = _Sender(shape)
         wiring.connect(m, sender.shortcuts, wiring.flipped(self.shortcuts))
         m.d.comb += [
@@ -85,7 +88,7 @@ class Walker(wiring.Component):
         to_boundary = Signal()
         hops = Signal(range(MAX_HOPS + 1))
         # Both differences: the sign of the first picks one a clock later.
-        forth, back = Signal(layer), Signal(layer)
+        forth, back = Signal(_LAYER), Signal(_LAYER)
         m.d.sync += [forth.eq(b.layer - a.layer), back.eq(a.layer - b.layer)]
         a_late = forth[-1]
         m.d.comb += [
@@ -151,15 +154,20 @@ class Walker(wiring.Component):
                     m.d.sync += [slot.eq(slot + 1), self.walk_error.eq(1)]
                     m.next = "PARTNER"
             with m.State("ADDRESS"):
-                delta = Mux(a_late, back, forth)[:shape.delta_bits]
+                delta = Signal(_LAYER)
+                m.d.comb += delta.eq(Mux(a_late, back, forth))
                 m.d.sync += [
                     early_is_b.eq(a_late & ~to_boundary),
                     hops.eq(hops + 1),
                     self.bound_table_address.eq(a.space),
-                    self.hop_address.eq(Cat(delta, Mux(a_late, a.space, b.space),
+                    self.hop_address.eq(Cat(delta[:shape.delta_bits],
+                                            Mux(a_late, a.space, b.space),
                                             Mux(a_late, b.space, a.space))),
                 ]
                 m.next = "HOP"
+                with m.If(~to_boundary & delta[shape.delta_bits:].any()):
+                    m.d.sync += [slot.eq(slot + 1), self.walk_error.eq(1)]
+                    m.next = "PARTNER"
             with m.State("HOP"):
                 m.d.sync += early.eq(Mux(early_is_b, b, a))
                 m.next = "HOP_WAIT"
@@ -192,7 +200,7 @@ class _Sender(wiring.Component):
     def __init__(self, shape):
         self.shape = shape
         run = data.StructLayout({"start": shape.shortcut_bits, "count": COUNT_BITS,
-                                 "layer": signed(shape.time_bits + 2)})
+                                 "layer": _LAYER})
         super().__init__({
             "run": In(stream.Signature(run)), "busy": Out(1),
             "short_address": Out(shape.shortcut_bits), "short_data": In(shape.short_word),
@@ -234,7 +242,13 @@ class _Sender(wiring.Component):
         m.d.sync += [
             word.u.eq(short.u), word.v.eq(short.v), word.boundary.eq(short.boundary),
             word.weight.eq(short.weight), word.obs.eq(short.obs),
-            word.u_layer.eq(layer[2] + short.u_layer), word.v_layer.eq(layer[2] + short.v_layer),
         ]
+        for name in ("u_layer", "v_layer"):
+            end, sent_as = Signal(_LAYER, name=name), word[name]
+            width = len(sent_as)
+            m.d.comb += end.eq(layer[2] + short[name])
+            m.d.sync += sent_as.eq(end)
+            with m.If(end[width - 1:].any() & ~end[width - 1:].all()):
+                m.d.sync += sent_as.eq(-1 << width - 1)
         m.d.comb += [queue.i.payload.eq(word), queue.i.valid.eq(sent[3])]
         return m
