@@ -15,6 +15,7 @@ from quantacore.gateware.decoder.memory import TableMemory
 from quantacore.gateware.decoder.walker import Walker
 from quantacore.gateware.layouts.decoder import (
     ROUND_BITS,
+    WALK_AHEAD,
     DecoderRecordKind,
     DecoderShape,
     EscapeRecord,
@@ -163,6 +164,7 @@ class Engine(wiring.Component):
         count = loader.count
         live = Signal()  # the list is to be worked on: there was no overflow
         base = Signal(32)
+        limit = Signal(shape.time_bits + 1)
         fresh = Signal(init=1)
         pass_two = Signal()
         clocks = Signal(18)
@@ -252,7 +254,7 @@ class Engine(wiring.Component):
                 walker.hop_data.eq(tables[Table.HOP].data[0]),
                 walker.edge_data.eq(tables[Table.EDGE].data[0]),
                 walker.short_data.eq(tables[Table.SHORT].data[0]),
-                walker.count.eq(count),
+                walker.count.eq(count), walker.limit.eq(limit),
             ]
 
         erasing, exchanging = Signal(), Signal()
@@ -326,6 +328,7 @@ class Engine(wiring.Component):
         ]
         loaded = Signal.like(loader.layers)
         m.d.comb += loader.loaded.eq(loaded)
+        m.d.sync += limit.eq(Mux(loader.last, loader.layers, self.commit + WALK_AHEAD))
 
         # Rounds.
         connect_streams(m, wiring.flipped(self.rounds), queue.i)

@@ -43,6 +43,8 @@ class Walker(wiring.Component):
         High from the clock after ``start`` until the last shortcut is taken.
     count : In(slot_bits + 1)
         Defects in the list.
+    limit : In(time_bits + 1)
+        Matches with no end before this layer are left out.
     partner_address, partner_data
         Partners (data: :func:`~quantacore.gateware.decoder.ports.partner_word`).
     row_address, row_data, column_address, column_data
@@ -61,6 +63,7 @@ class Walker(wiring.Component):
         self.shape = shape
         super().__init__({
             "start": In(1), "busy": Out(1), "count": In(shape.slot_bits + 1),
+            "limit": In(shape.time_bits + 1),
             "partner_address": Out(shape.slot_bits), "partner_data": In(partner_word(shape)),
             "row_address": Out(shape.slot_bits), "row_data": In(shape.node),
             "column_address": Out(shape.slot_bits), "column_data": In(shape.node),
@@ -131,7 +134,8 @@ class Walker(wiring.Component):
                     hops.eq(0),
                     to_boundary.eq(self.partner_data.kind == PartnerKind.BOUNDARY),
                 ]
-                with m.If(self.partner_data.kind == PartnerKind.BOUNDARY):
+                with m.If((self.partner_data.kind == PartnerKind.BOUNDARY)
+                          & (self.row_data.layer < self.limit)):
                     m.next = "COMPARE"
                 with m.Elif((self.partner_data.kind == PartnerKind.SLOT)
                             & (self.partner_data.slot < slot)):
@@ -145,6 +149,10 @@ class Walker(wiring.Component):
                 m.d.sync += [b.space.eq(self.column_data.space),
                              b.layer.eq(self.column_data.layer)]
                 m.next = "COMPARE"
+                # Slot j is the earlier one.
+                with m.If(self.column_data.layer >= self.limit):
+                    m.d.sync += slot.eq(slot + 1)
+                    m.next = "PARTNER"
             with m.State("COMPARE"):
                 m.next = "ADDRESS"
                 with m.If(~to_boundary & (a == b)):

@@ -19,7 +19,7 @@ from amaranth.hdl import Shape, signed
 from amaranth.lib import data, enum
 
 __all__ = [
-    "NONE", "WEIGHT_BITS", "DELTA_EDGE_BITS", "OFFSET_BITS", "COUNT_BITS", "MAX_HOPS",
+    "NONE", "WEIGHT_BITS", "DELTA_EDGE_BITS", "OFFSET_BITS", "COUNT_BITS", "MAX_HOPS", "WALK_AHEAD",
     "NEAR_CAPACITY", "BUCKET_BITS", "GROWTH_SHIFT", "BASES", "ROUND_BITS", "Table", "PartnerKind",
     "Stage", "DecoderRecordKind", "WindowFlags", "VerdictRecord", "TimingRecord", "MatchRecord",
     "EscapeRecord", "DecoderShape", "DecoderImage", "ImageError",
@@ -37,6 +37,9 @@ OFFSET_BITS = 4
 COUNT_BITS = 6
 #: Edges of one path that are followed at most; a longer one means a damaged image.
 MAX_HOPS = 31
+#: Layers behind the commit layers whose matches still cause shortcuts; those of later ones would
+#: cost time and hardly change what is committed.
+WALK_AHEAD = 2
 #: Defects near each end of a shortcut that are considered.
 NEAR_CAPACITY = 8
 #: log2 of the number of growth steps (buckets) of a window.

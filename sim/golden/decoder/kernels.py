@@ -13,6 +13,7 @@ from quantacore.gateware.layouts.decoder import (
     MAX_HOPS,
     NEAR_CAPACITY,
     NONE,
+    WALK_AHEAD,
 )
 
 __all__ = ["COUNTERS", "decode"]
@@ -275,12 +276,17 @@ def _emit(start, count, layer, short, out, used):
 
 @njit(cache=True)
 def _walk(n, s, t, partner, tables, space_bits, delta_bits, hops, bound_hops, edges, short, out,
-          scalars, counters):
-    """Shortcuts of the matches into ``out``; their number. Sets scalars[2] on a damaged path."""
+          scalars, counters, limit):
+    """Shortcuts of the matches that begin before layer ``limit``, into ``out``; their number.
+
+    Sets scalars[2] on a damaged path.
+    """
     used = 0
     for i in range(n):
         j = partner[i]
         if j == _ESCAPED or j > i:
+            continue
+        if (t[i] if j < 0 else t[j]) >= limit:
             continue
         s1, t1 = s[i], t[i]
         s2, t2 = -1, 0
@@ -538,7 +544,8 @@ def decode(layers, erasures, tables, hops, bound_hops, edges, short, erase, size
                 for q in range(bases):
                     crossed[q] = _walk(n[q], s[q], t[q], partner[q], tables[q], space_bits,
                                        delta_bits, hops[q], bound_hops[q], edges[q], short[q],
-                                       crossing[q], scalars[q], counters)
+                                       crossing[q], scalars[q], counters,
+                                       top if last else commit + WALK_AHEAD)
                 for q in range(bases):
                     state = permanent[q], heads[q], scalars[q]
                     o = 1 - q

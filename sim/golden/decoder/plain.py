@@ -14,6 +14,7 @@ from quantacore.gateware.layouts.decoder import (
     MAX_HOPS,
     NEAR_CAPACITY,
     NONE,
+    WALK_AHEAD,
     Table,
 )
 from quantacore.sim.golden.decoder.tables import unpack
@@ -334,12 +335,15 @@ class _Engine:
 
     # -- walk ------------------------------------------------------------------------------------
 
-    def walk(self):
-        """Yield the shortcuts that the edges of the matches cause in the other basis."""
+    def walk(self, limit):
+        """Yield the shortcuts that the edges of the matches cause in the other basis.
+
+        Matches with no end before layer ``limit`` cause none.
+        """
         for i, partner in enumerate(self.partner):
-            if partner == BOUNDARY:
+            if partner == BOUNDARY and self.defects[i][1] < limit:
                 yield from self._walk_to_boundary(self.defects[i])
-            elif 0 <= partner < i:
+            elif 0 <= partner < i and self.defects[partner][1] < limit:
                 yield from self._walk_between(self.defects[i], self.defects[partner])
 
     def _walk_to_boundary(self, node):
@@ -568,7 +572,8 @@ class Decoder:
             engine.grow()
             engine.match()
         if self.correlation:
-            crossing = [list(engine.walk()) for engine in self._engines]
+            limit = self._layers if last else self.commit + WALK_AHEAD
+            crossing = [list(engine.walk(limit)) for engine in self._engines]
             for engine, shortcuts in zip(self._engines, reversed(crossing), strict=True):
                 for shortcut in shortcuts:
                     engine.apply(shortcut, layers=self._layers, reach=self.reach)
