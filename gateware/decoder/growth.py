@@ -130,7 +130,7 @@ class Growth(wiring.Component):
 
     Pushed events are kept, so that a second pass starts from all of them again.
 
-    Time: 3 clocks for an event that leads to nothing, or comes back later; 6 and one more for each
+    Time: 3 clocks for an event that leads to nothing, or comes back later; 5 and one more for each
     member of the smaller side but its first where two clusters become one; up to 3 more where the
     next event is one that came back. A pass takes some 10 clocks and a quarter of ``count`` on
     top.
@@ -389,14 +389,17 @@ class Growth(wiring.Component):
         full = Signal()
         displaced = Signal()
         new_active = Signal()
-        walking = Signal()
+        working = Signal()      # registered copies of what the state says: they lie on the
+        walking = Signal()      # longest way, through both memories
+        joining = Signal()
+        m.d.sync += walking.eq(0)
         m.d.comb += [
             use_top.eq(top_exists & (~ahead_valid | (top_bucket <= ahead_bucket))),
             full.eq(back_count[shape.event_bits]),
             displaced.eq(decide_back & ~full & (~valid_p | (insert_bucket <= step_p))),
             inserted.event.eq(event_a),
             new_active.eq(odd & ~bound),
-            slots.address[0].eq(Mux(self.busy, event_p.i, self.query)),
+            slots.address[0].eq(Mux(working, event_p.i, self.query)),
             slots.address[1].eq(Mux(walking, ring, event_p.j)),
             slots.fill_row.eq(row), clusters.fill_row.eq(row),
             clusters.address[0].eq(slots.data[0].label),
@@ -419,6 +422,7 @@ class Growth(wiring.Component):
             with m.State("ARM"):
                 m.d.comb += arm.eq(1)
                 m.d.sync += [
+                    working.eq(1), joining.eq(0),
                     active.eq(self.count), row.eq(0), valid_a.eq(0), valid_p.eq(0),
                     waiting.eq(0), back_count.eq(0), top_exists.eq(0), top_valid.eq(0),
                 ]
@@ -441,9 +445,19 @@ class Growth(wiring.Component):
                     ]
                     m.next = "READ"
             with m.State("READ"):
-                for port in range(2):
+                for port, place in enumerate((event_p.i, event_p.j)):
                     m.d.sync += [slot_p[port].eq(slots.data[port]),
                                  cluster_p[port].eq(clusters.data[port])]
+                    with m.If(joining & (place == keep_a.place)):
+                        m.d.sync += slot_p[port].next.eq(move_a.slot.next)
+                # After a merge: the rings are joined where the kept one was met.
+                m.d.comb += [
+                    slots.write.eq(joining), slots.write_address.eq(keep_a.place),
+                    slots.write_data.label.eq(keep_a.slot.label),
+                    slots.write_data.offset.eq(keep_a.slot.offset),
+                    slots.write_data.next.eq(move_a.slot.next),
+                ]
+                m.d.sync += joining.eq(0)
                 grows = [is_active(keep_a.cluster), is_active(move_a.cluster)]
                 met = (gap_a <= 0) | last_a
                 meets = Signal()
@@ -502,8 +516,10 @@ class Growth(wiring.Component):
                     ]
                     m.d.sync += [valid_a.eq(0), active.eq(active_next), ring.eq(move_a.slot.next)]
                     with m.If(move_a.slot.next == move_a.place):
-                        m.next = "JOIN"
+                        m.d.sync += joining.eq(1)
+                        m.next = "READ"
                     with m.Else():
+                        m.d.sync += walking.eq(1)
                         m.next = "MOVE"
                 with m.Elif(decide_touch):
                     m.d.comb += clusters.write.eq(1)
@@ -535,7 +551,6 @@ class Growth(wiring.Component):
                         m.next = "FINISH"
             with m.State("MOVE"):
                 m.d.comb += [
-                    walking.eq(1),
                     slots.write.eq(1), slots.write_address.eq(ring),
                     slots.write_data.label.eq(keep_a.slot.label),
                     slots.write_data.offset.eq(slots.data[1].offset + shift),
@@ -543,16 +558,12 @@ class Growth(wiring.Component):
                 ]
                 m.d.sync += ring.eq(slots.data[1].next)
                 with m.If(slots.data[1].next == move_a.place):
-                    m.next = "JOIN"
-            with m.State("JOIN"):
-                m.d.comb += [
-                    slots.write.eq(1), slots.write_address.eq(keep_a.place),
-                    slots.write_data.label.eq(keep_a.slot.label),
-                    slots.write_data.offset.eq(keep_a.slot.offset),
-                    slots.write_data.next.eq(move_a.slot.next),
-                ]
-                m.next = "READ"
+                    m.d.sync += joining.eq(1)
+                    m.next = "READ"
+                with m.Else():
+                    m.d.sync += walking.eq(1)
             with m.State("FINISH"):
+                m.d.sync += working.eq(0)
                 with m.If(mask_idle):
                     m.next = "IDLE"
 

@@ -163,6 +163,7 @@ class Matcher(wiring.Component):
 
         subset = Signal(cluster)        # without h
         lacking_next = Signal(cluster + 1)
+        may_lack_more = Signal()
         partners_rest = Signal(cluster)
         partner = Signal(rank_bits)
         last_candidate = Signal()
@@ -172,14 +173,15 @@ class Matcher(wiring.Component):
             partners_rest.eq(partners & (partners - 1)),
             last_candidate.eq(Mux(to_bound, ~subset.any(), ~partners_rest.any())),
         ]
-        number = sum(lacking[k] for k in rank)
-        with m.If(number < slack):
-            m.d.comb += lacking_next.eq(lacking + 1)
+        # All subsets but the last, which is h alone, have two candidates or more: so what follows a
+        # subset is known one clock late, and whether that may lack more when it begins.
+        with m.If(may_lack_more):
+            m.d.sync += lacking_next.eq(lacking + 1)
         with m.Else():
-            m.d.comb += lacking_next.eq(lacking + (lacking & -lacking))
+            m.d.sync += lacking_next.eq(lacking + (lacking & -lacking))
         exhausted = Signal()
-        m.d.comb += exhausted.eq((slack == 0) | (lacking_next[:cluster] & ~below).any()
-                                 | lacking_next[cluster])
+        m.d.comb += exhausted.eq((slack == 0) | to_bound
+                                 | (lacking_next & ~Cat(below, Const(0, 1))).any())
 
         stage_layout = data.StructLayout({
             "valid": 1, "first": 1, "store": 1, "subset": cluster, "choice": choice_layout})
@@ -216,7 +218,10 @@ class Matcher(wiring.Component):
             with m.Else():
                 m.d.sync += partners.eq(partners_rest)
             with m.If(last_candidate):
-                m.d.sync += [lacking.eq(lacking_next), to_bound.eq(1)]
+                m.d.sync += [
+                    lacking.eq(lacking_next), to_bound.eq(1),
+                    may_lack_more.eq(sum(lacking_next[k] for k in rank) < slack),
+                ]
                 with m.If(exhausted):
                     m.d.sync += running.eq(0)
         end = stages[_DEPTH]
@@ -357,6 +362,7 @@ class Matcher(wiring.Component):
                 m.d.sync += [
                     bound_high.eq(widened(fact.weight)), lowest_high.eq(fact.lowest),
                     place_high.eq(places.read[1].data), lacking.eq(0), to_bound.eq(1),
+                    may_lack_more.eq(1),
                     slack.eq(Mux(room < high, room, high)), running.eq(1),
                 ]
                 m.next = "RUN"
