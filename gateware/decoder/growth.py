@@ -130,10 +130,10 @@ class Growth(wiring.Component):
 
     Pushed events are kept, so that a second pass starts from all of them again.
 
-    Time: 3 clocks for an event that leads to nothing, or comes back later; 5 and one more for each
-    member of the smaller side but its first where two clusters become one; up to 3 more where the
-    next event is one that came back. A pass takes some 10 clocks and a quarter of ``count`` on
-    top.
+    Time: 3 clocks for an event that leads to nothing, or comes back later; 5 where two clusters
+    become one, and one more for each member of the one that is moved (a single one is free); up to
+    3 more where the next event is one that came back. A pass takes some 10 clocks and a quarter of
+    ``count`` on top.
 
     Resources: clusters are kept in look-up table memory, as one label, one offset of the radius and
     the ring of members per slot, so that the size does not grow with the capacity as it would with
@@ -377,6 +377,9 @@ class Growth(wiring.Component):
         active = Signal(range(shape.capacity + 1))
         active_next = Signal.like(active)
         ring = Signal(shape.slot_bits)
+        moved = Signal(slot_layout)
+        moved_place = Signal(shape.slot_bits)
+        moved_valid = Signal()
         row = Signal(range(shape.capacity // _BANKS))
         for bank in range(_BANKS):
             own = Cat(Const(bank, 2), row)
@@ -401,6 +404,10 @@ class Growth(wiring.Component):
             new_active.eq(odd & ~bound),
             slots.address[0].eq(Mux(working, event_p.i, self.query)),
             slots.address[1].eq(Mux(walking, ring, event_p.j)),
+            slots.write_address.eq(moved_place),
+            slots.write_data.label.eq(keep_a.slot.label),
+            slots.write_data.offset.eq(moved.offset + shift),
+            slots.write_data.next.eq(moved.next),
             slots.fill_row.eq(row), clusters.fill_row.eq(row),
             clusters.address[0].eq(slots.data[0].label),
             clusters.address[1].eq(slots.data[1].label),
@@ -453,7 +460,6 @@ class Growth(wiring.Component):
                 # After a merge: the rings are joined where the kept one was met.
                 m.d.comb += [
                     slots.write.eq(joining), slots.write_address.eq(keep_a.place),
-                    slots.write_data.label.eq(keep_a.slot.label),
                     slots.write_data.offset.eq(keep_a.slot.offset),
                     slots.write_data.next.eq(move_a.slot.next),
                 ]
@@ -510,11 +516,11 @@ class Growth(wiring.Component):
                     m.d.comb += [
                         merged.eq(1), clusters.write.eq(1),
                         slots.write.eq(1), slots.write_address.eq(move_a.place),
-                        slots.write_data.label.eq(keep_a.slot.label),
                         slots.write_data.offset.eq(move_a.slot.offset + shift),
                         slots.write_data.next.eq(keep_a.slot.next),
                     ]
-                    m.d.sync += [valid_a.eq(0), active.eq(active_next), ring.eq(move_a.slot.next)]
+                    m.d.sync += [valid_a.eq(0), active.eq(active_next), ring.eq(move_a.slot.next),
+                                 moved_valid.eq(0)]
                     with m.If(move_a.slot.next == move_a.place):
                         m.d.sync += joining.eq(1)
                         m.next = "READ"
@@ -550,18 +556,18 @@ class Growth(wiring.Component):
                     with m.Else():
                         m.next = "FINISH"
             with m.State("MOVE"):
-                m.d.comb += [
-                    slots.write.eq(1), slots.write_address.eq(ring),
-                    slots.write_data.label.eq(keep_a.slot.label),
-                    slots.write_data.offset.eq(slots.data[1].offset + shift),
-                    slots.write_data.next.eq(slots.data[1].next),
+                # One member is read, and the one before it written.
+                m.d.comb += slots.write.eq(moved_valid)
+                m.d.sync += [
+                    moved.eq(slots.data[1]), moved_place.eq(ring), moved_valid.eq(1),
+                    ring.eq(slots.data[1].next), walking.eq(1),
                 ]
-                m.d.sync += ring.eq(slots.data[1].next)
                 with m.If(slots.data[1].next == move_a.place):
-                    m.d.sync += joining.eq(1)
-                    m.next = "READ"
-                with m.Else():
-                    m.d.sync += walking.eq(1)
+                    m.next = "MOVE_LAST"
+            with m.State("MOVE_LAST"):
+                m.d.comb += slots.write.eq(1)
+                m.d.sync += joining.eq(1)
+                m.next = "READ"
             with m.State("FINISH"):
                 m.d.sync += working.eq(0)
                 with m.If(mask_idle):

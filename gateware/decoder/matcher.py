@@ -16,6 +16,14 @@ _INFINITE = (1 << _SUM_BITS) - 1
 _DEPTH = 3
 
 
+def _first(count, total):
+    """A mask of ``total`` bits (a power of two) of which the lowest ``count`` are set."""
+    mask = [Const(0, 1)]
+    for bit in count[:-1]:
+        mask = [m | bit for m in mask] + [m & bit for m in mask]
+    return Cat(m | count[-1] for m in mask)[:total]
+
+
 class Matcher(wiring.Component):
     """Matches the defects of every cluster at least total weight, with each other or the boundary.
 
@@ -252,7 +260,7 @@ class Matcher(wiring.Component):
             with m.State("IDLE"):
                 with m.If(self.start):
                     m.d.sync += [self.largest.eq(0), self.escaped.eq(0)]
-                    m.d.sync += unmatched.eq((Const(1, shape.capacity + 1) << self.count) - 1)
+                    m.d.sync += unmatched.eq(_first(self.count, shape.capacity))
                     m.next = "PICK"
             with m.State("PICK"):
                 m.d.comb += picking.eq(1)
