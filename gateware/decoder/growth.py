@@ -18,25 +18,26 @@ _BANKS = 4
 
 
 class _SlotMemory(wiring.Component):
-    """Look-up table memory of one word per slot, with two reads in the same clock.
+    """Look-up table memory of one word per slot, with ``reads`` ports that need no clock.
 
     Its words can be set four at a time: that is how a pass starts in a few clocks.
     """
 
-    def __init__(self, shape, *, depth):
+    def __init__(self, shape, *, depth, reads):
         self.shape = shape
         self.depth = depth
+        self.reads = reads
         super().__init__({
             "write": In(1), "write_address": In(range(depth)), "write_data": In(shape),
             "fill": In(1), "fill_row": In(range(depth // _BANKS)),
             "fill_data": In(shape).array(_BANKS),
-            "address": In(range(depth)).array(2), "data": Out(shape).array(2),
+            "address": In(range(depth)).array(reads), "data": Out(shape).array(reads),
         })
 
     def elaborate(self, platform):
         m = Module()
         width = Shape.cast(self.shape).width
-        words = [[], []]
+        words = [[] for _ in range(self.reads)]
         for bank in range(_BANKS):
             m.submodules[f"bank{bank}"] = store = memory.Memory(
                 shape=width, depth=self.depth // _BANKS, init=[],
@@ -48,11 +49,11 @@ class _SlotMemory(wiring.Component):
                 write.data.eq(Mux(self.fill, Value.cast(self.fill_data[bank]),
                                   Value.cast(self.write_data))),
             ]
-            for port in range(2):
+            for port in range(self.reads):
                 read = store.read_port(domain="comb")
                 m.d.comb += read.addr.eq(self.address[port][2:])
                 words[port].append(read.data)
-        for port in range(2):
+        for port in range(self.reads):
             low, high = (Mux(self.address[port][0], words[port][k + 1], words[port][k])
                          for k in (0, 2))
             m.d.comb += Value.cast(self.data[port]).eq(Mux(self.address[port][1], high, low))
@@ -194,8 +195,9 @@ class Growth(wiring.Component):
             "label": shape.slot_bits, "offset": BUCKET_BITS, "next": shape.slot_bits})
         cluster_layout = data.StructLayout({"offset": BUCKET_BITS, "odd": 1, "bound": 1})
 
-        m.submodules.slots = slots = _SlotMemory(slot_layout, depth=shape.capacity)
-        m.submodules.clusters = clusters = _SlotMemory(cluster_layout, depth=shape.capacity)
+        m.submodules.slots = slots = _SlotMemory(slot_layout, depth=shape.capacity, reads=3)
+        m.submodules.clusters = clusters = _SlotMemory(
+            cluster_layout, depth=shape.capacity, reads=2)
         m.submodules.kept = kept = _BlockMemory(chained, depth=events)
         m.submodules.kept_heads = kept_heads = _Heads(shape.event_bits)
         m.submodules.back = back = _BlockMemory(chained, depth=events)
@@ -238,6 +240,7 @@ class Growth(wiring.Component):
         # The kept events of a pass come in an order that nothing can change, so they are fetched
         # ahead: one waits in `ahead`, and the next one at the output of the memory.
         arm = Signal()
+        working = Signal()
         armed = Signal()
         fetching = Signal()
         first = Signal()
@@ -265,7 +268,7 @@ class Growth(wiring.Component):
             from_head.eq(first | ahead.last),
             fetch.eq(can_fetch & (~from_head | left_any)),
             load.eq(raw_valid & (~ahead_valid | take_ahead)),
-            kept_heads.address.eq(Mux(self.busy, left_lowest, pushed_bucket)),
+            kept_heads.address.eq(Mux(working, left_lowest, pushed_bucket)),
             kept.address.eq(Mux(from_head, kept_heads.data, ahead.next)),
             kept.read.eq(fetch),
         ]
@@ -392,18 +395,16 @@ class Growth(wiring.Component):
         full = Signal()
         displaced = Signal()
         new_active = Signal()
-        working = Signal()      # registered copies of what the state says: they lie on the
-        walking = Signal()      # longest way, through both memories
         joining = Signal()
-        m.d.sync += walking.eq(0)
         m.d.comb += [
             use_top.eq(top_exists & (~ahead_valid | (top_bucket <= ahead_bucket))),
             full.eq(back_count[shape.event_bits]),
             displaced.eq(decide_back & ~full & (~valid_p | (insert_bucket <= step_p))),
             inserted.event.eq(event_a),
             new_active.eq(odd & ~bound),
-            slots.address[0].eq(Mux(working, event_p.i, self.query)),
-            slots.address[1].eq(Mux(walking, ring, event_p.j)),
+            # The way through both memories is the longest one: nothing else looks up there.
+            slots.address[0].eq(event_p.i), slots.address[1].eq(event_p.j),
+            slots.address[2].eq(Mux(working, ring, self.query)),
             slots.write_address.eq(moved_place),
             slots.write_data.label.eq(keep_a.slot.label),
             slots.write_data.offset.eq(moved.offset + shift),
@@ -525,7 +526,6 @@ class Growth(wiring.Component):
                         m.d.sync += joining.eq(1)
                         m.next = "READ"
                     with m.Else():
-                        m.d.sync += walking.eq(1)
                         m.next = "MOVE"
                 with m.Elif(decide_touch):
                     m.d.comb += clusters.write.eq(1)
@@ -559,10 +559,10 @@ class Growth(wiring.Component):
                 # One member is read, and the one before it written.
                 m.d.comb += slots.write.eq(moved_valid)
                 m.d.sync += [
-                    moved.eq(slots.data[1]), moved_place.eq(ring), moved_valid.eq(1),
-                    ring.eq(slots.data[1].next), walking.eq(1),
+                    moved.eq(slots.data[2]), moved_place.eq(ring), moved_valid.eq(1),
+                    ring.eq(slots.data[2].next),
                 ]
-                with m.If(slots.data[1].next == move_a.place):
+                with m.If(slots.data[2].next == move_a.place):
                     m.next = "MOVE_LAST"
             with m.State("MOVE_LAST"):
                 m.d.comb += slots.write.eq(1)
@@ -587,8 +587,8 @@ class Growth(wiring.Component):
         m.d.sync += label.eq(masks.address)
         with m.FSM(name="mask_fsm"):
             with m.State("QUERY"):
-                m.d.comb += [mask_idle.eq(1), masks.address.eq(slots.data[0].label)]
-                m.d.sync += [alone.eq(slots.data[0].next == self.query), self.members.eq(mask)]
+                m.d.comb += [mask_idle.eq(1), masks.address.eq(slots.data[2].label)]
+                m.d.sync += [alone.eq(slots.data[2].next == self.query), self.members.eq(mask)]
                 with m.If(merged):
                     m.next = "KEEP"
             with m.State("KEEP"):

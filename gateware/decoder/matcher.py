@@ -33,9 +33,8 @@ class Matcher(wiring.Component):
     rest otherwise. Of equal ones the boundary comes first, then the lowest j. A larger cluster,
     and one that has no matching, escapes.
 
-    Time: 5 clocks for a single defect, 10 for two; from three on one clock per candidate, four
-    more per member, and about four per match: 34 for three, 60 for four, some 100 for five, 5000
-    for fourteen.
+    Time: 5 clocks for a single defect, 9 for two; from three on one clock per candidate, six more
+    per member and three per match: 33 for three, 48 for four, 70 for five, 6340 for fourteen.
 
     Parameters
     ----------
