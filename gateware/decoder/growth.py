@@ -18,25 +18,26 @@ _BANKS = 4
 
 
 class _SlotMemory(wiring.Component):
-    """Look-up table memory of one word per slot, with two reads in the same clock.
+    """Look-up table memory of one word per slot, with ``reads`` ports that need no clock.
 
     Its words can be set four at a time: that is how a pass starts in a few clocks.
     """
 
-    def __init__(self, shape, *, depth):
+    def __init__(self, shape, *, depth, reads):
         self.shape = shape
         self.depth = depth
+        self.reads = reads
         super().__init__({
             "write": In(1), "write_address": In(range(depth)), "write_data": In(shape),
             "fill": In(1), "fill_row": In(range(depth // _BANKS)),
             "fill_data": In(shape).array(_BANKS),
-            "address": In(range(depth)).array(2), "data": Out(shape).array(2),
+            "address": In(range(depth)).array(reads), "data": Out(shape).array(reads),
         })
 
     def elaborate(self, platform):
         m = Module()
         width = Shape.cast(self.shape).width
-        words = [[], []]
+        words = [[] for _ in range(self.reads)]
         for bank in range(_BANKS):
             m.submodules[f"bank{bank}"] = store = memory.Memory(
                 shape=width, depth=self.depth // _BANKS, init=[],
@@ -48,11 +49,11 @@ class _SlotMemory(wiring.Component):
                 write.data.eq(Mux(self.fill, Value.cast(self.fill_data[bank]),
                                   Value.cast(self.write_data))),
             ]
-            for port in range(2):
+            for port in range(self.reads):
                 read = store.read_port(domain="comb")
                 m.d.comb += read.addr.eq(self.address[port][2:])
                 words[port].append(read.data)
-        for port in range(2):
+        for port in range(self.reads):
             low, high = (Mux(self.address[port][0], words[port][k + 1], words[port][k])
                          for k in (0, 2))
             m.d.comb += Value.cast(self.data[port]).eq(Mux(self.address[port][1], high, low))
@@ -130,10 +131,10 @@ class Growth(wiring.Component):
 
     Pushed events are kept, so that a second pass starts from all of them again.
 
-    Time: 3 clocks for an event that leads to nothing, or comes back later; 6 and one more for each
-    member of the smaller side but its first where two clusters become one; up to 3 more where the
-    next event is one that came back. A pass takes some 10 clocks and a quarter of ``count`` on
-    top.
+    Time: 3 clocks for an event that leads to nothing, or comes back later; 5 where two clusters
+    become one, and one more for each member of the one that is moved (a single one is free); up to
+    3 more where the next event is one that came back. A pass takes some 10 clocks and a quarter of
+    ``count`` on top.
 
     Resources: clusters are kept in look-up table memory, as one label, one offset of the radius and
     the ring of members per slot, so that the size does not grow with the capacity as it would with
@@ -194,8 +195,9 @@ class Growth(wiring.Component):
             "label": shape.slot_bits, "offset": BUCKET_BITS, "next": shape.slot_bits})
         cluster_layout = data.StructLayout({"offset": BUCKET_BITS, "odd": 1, "bound": 1})
 
-        m.submodules.slots = slots = _SlotMemory(slot_layout, depth=shape.capacity)
-        m.submodules.clusters = clusters = _SlotMemory(cluster_layout, depth=shape.capacity)
+        m.submodules.slots = slots = _SlotMemory(slot_layout, depth=shape.capacity, reads=3)
+        m.submodules.clusters = clusters = _SlotMemory(
+            cluster_layout, depth=shape.capacity, reads=2)
         m.submodules.kept = kept = _BlockMemory(chained, depth=events)
         m.submodules.kept_heads = kept_heads = _Heads(shape.event_bits)
         m.submodules.back = back = _BlockMemory(chained, depth=events)
@@ -238,6 +240,7 @@ class Growth(wiring.Component):
         # The kept events of a pass come in an order that nothing can change, so they are fetched
         # ahead: one waits in `ahead`, and the next one at the output of the memory.
         arm = Signal()
+        working = Signal()
         armed = Signal()
         fetching = Signal()
         first = Signal()
@@ -265,7 +268,7 @@ class Growth(wiring.Component):
             from_head.eq(first | ahead.last),
             fetch.eq(can_fetch & (~from_head | left_any)),
             load.eq(raw_valid & (~ahead_valid | take_ahead)),
-            kept_heads.address.eq(Mux(self.busy, left_lowest, pushed_bucket)),
+            kept_heads.address.eq(Mux(working, left_lowest, pushed_bucket)),
             kept.address.eq(Mux(from_head, kept_heads.data, ahead.next)),
             kept.read.eq(fetch),
         ]
@@ -377,6 +380,9 @@ class Growth(wiring.Component):
         active = Signal(range(shape.capacity + 1))
         active_next = Signal.like(active)
         ring = Signal(shape.slot_bits)
+        moved = Signal(slot_layout)
+        moved_place = Signal(shape.slot_bits)
+        moved_valid = Signal()
         row = Signal(range(shape.capacity // _BANKS))
         for bank in range(_BANKS):
             own = Cat(Const(bank, 2), row)
@@ -389,15 +395,20 @@ class Growth(wiring.Component):
         full = Signal()
         displaced = Signal()
         new_active = Signal()
-        walking = Signal()
+        joining = Signal()
         m.d.comb += [
             use_top.eq(top_exists & (~ahead_valid | (top_bucket <= ahead_bucket))),
             full.eq(back_count[shape.event_bits]),
             displaced.eq(decide_back & ~full & (~valid_p | (insert_bucket <= step_p))),
             inserted.event.eq(event_a),
             new_active.eq(odd & ~bound),
-            slots.address[0].eq(Mux(self.busy, event_p.i, self.query)),
-            slots.address[1].eq(Mux(walking, ring, event_p.j)),
+            # The way through both memories is the longest one: nothing else looks up there.
+            slots.address[0].eq(event_p.i), slots.address[1].eq(event_p.j),
+            slots.address[2].eq(Mux(working, ring, self.query)),
+            slots.write_address.eq(moved_place),
+            slots.write_data.label.eq(keep_a.slot.label),
+            slots.write_data.offset.eq(moved.offset + shift),
+            slots.write_data.next.eq(moved.next),
             slots.fill_row.eq(row), clusters.fill_row.eq(row),
             clusters.address[0].eq(slots.data[0].label),
             clusters.address[1].eq(slots.data[1].label),
@@ -419,6 +430,7 @@ class Growth(wiring.Component):
             with m.State("ARM"):
                 m.d.comb += arm.eq(1)
                 m.d.sync += [
+                    working.eq(1), joining.eq(0),
                     active.eq(self.count), row.eq(0), valid_a.eq(0), valid_p.eq(0),
                     waiting.eq(0), back_count.eq(0), top_exists.eq(0), top_valid.eq(0),
                 ]
@@ -441,9 +453,18 @@ class Growth(wiring.Component):
                     ]
                     m.next = "READ"
             with m.State("READ"):
-                for port in range(2):
+                for port, place in enumerate((event_p.i, event_p.j)):
                     m.d.sync += [slot_p[port].eq(slots.data[port]),
                                  cluster_p[port].eq(clusters.data[port])]
+                    with m.If(joining & (place == keep_a.place)):
+                        m.d.sync += slot_p[port].next.eq(move_a.slot.next)
+                # After a merge: the rings are joined where the kept one was met.
+                m.d.comb += [
+                    slots.write.eq(joining), slots.write_address.eq(keep_a.place),
+                    slots.write_data.offset.eq(keep_a.slot.offset),
+                    slots.write_data.next.eq(move_a.slot.next),
+                ]
+                m.d.sync += joining.eq(0)
                 grows = [is_active(keep_a.cluster), is_active(move_a.cluster)]
                 met = (gap_a <= 0) | last_a
                 meets = Signal()
@@ -496,13 +517,14 @@ class Growth(wiring.Component):
                     m.d.comb += [
                         merged.eq(1), clusters.write.eq(1),
                         slots.write.eq(1), slots.write_address.eq(move_a.place),
-                        slots.write_data.label.eq(keep_a.slot.label),
                         slots.write_data.offset.eq(move_a.slot.offset + shift),
                         slots.write_data.next.eq(keep_a.slot.next),
                     ]
-                    m.d.sync += [valid_a.eq(0), active.eq(active_next), ring.eq(move_a.slot.next)]
+                    m.d.sync += [valid_a.eq(0), active.eq(active_next), ring.eq(move_a.slot.next),
+                                 moved_valid.eq(0)]
                     with m.If(move_a.slot.next == move_a.place):
-                        m.next = "JOIN"
+                        m.d.sync += joining.eq(1)
+                        m.next = "READ"
                     with m.Else():
                         m.next = "MOVE"
                 with m.Elif(decide_touch):
@@ -534,25 +556,20 @@ class Growth(wiring.Component):
                     with m.Else():
                         m.next = "FINISH"
             with m.State("MOVE"):
-                m.d.comb += [
-                    walking.eq(1),
-                    slots.write.eq(1), slots.write_address.eq(ring),
-                    slots.write_data.label.eq(keep_a.slot.label),
-                    slots.write_data.offset.eq(slots.data[1].offset + shift),
-                    slots.write_data.next.eq(slots.data[1].next),
+                # One member is read, and the one before it written.
+                m.d.comb += slots.write.eq(moved_valid)
+                m.d.sync += [
+                    moved.eq(slots.data[2]), moved_place.eq(ring), moved_valid.eq(1),
+                    ring.eq(slots.data[2].next),
                 ]
-                m.d.sync += ring.eq(slots.data[1].next)
-                with m.If(slots.data[1].next == move_a.place):
-                    m.next = "JOIN"
-            with m.State("JOIN"):
-                m.d.comb += [
-                    slots.write.eq(1), slots.write_address.eq(keep_a.place),
-                    slots.write_data.label.eq(keep_a.slot.label),
-                    slots.write_data.offset.eq(keep_a.slot.offset),
-                    slots.write_data.next.eq(move_a.slot.next),
-                ]
+                with m.If(slots.data[2].next == move_a.place):
+                    m.next = "MOVE_LAST"
+            with m.State("MOVE_LAST"):
+                m.d.comb += slots.write.eq(1)
+                m.d.sync += joining.eq(1)
                 m.next = "READ"
             with m.State("FINISH"):
+                m.d.sync += working.eq(0)
                 with m.If(mask_idle):
                     m.next = "IDLE"
 
@@ -570,8 +587,8 @@ class Growth(wiring.Component):
         m.d.sync += label.eq(masks.address)
         with m.FSM(name="mask_fsm"):
             with m.State("QUERY"):
-                m.d.comb += [mask_idle.eq(1), masks.address.eq(slots.data[0].label)]
-                m.d.sync += [alone.eq(slots.data[0].next == self.query), self.members.eq(mask)]
+                m.d.comb += [mask_idle.eq(1), masks.address.eq(slots.data[2].label)]
+                m.d.sync += [alone.eq(slots.data[2].next == self.query), self.members.eq(mask)]
                 with m.If(merged):
                     m.next = "KEEP"
             with m.State("KEEP"):

@@ -13,6 +13,7 @@ from quantacore.sim.bench.cosim import seed_from_environment
 
 SHAPE = DecoderShape(**{name: int(os.environ[f"QC_{name.upper()}"])
                         for name in ("space_bits", "capacity", "event_bits")})
+WINDOWS = 800 // SHAPE.capacity + 40
 
 
 class Bench:
@@ -94,7 +95,7 @@ async def windows_of_one_to_three_passes(dut):
     bench = Bench(dut)
     await bench.start()
     rng = bench.rng
-    for _ in range(150):
+    for _ in range(WINDOWS):
         count = rng.randint(1, SHAPE.capacity)
         await bench.clear()
         await bench.push(bench.events(count), filling=1, gaps=rng.choice((0, 0.5)))

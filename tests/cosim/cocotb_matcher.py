@@ -13,6 +13,7 @@ from quantacore.sim.bench.cosim import seed_from_environment
 
 SHAPE = DecoderShape(**{name: int(os.environ[f"QC_{name.upper()}"])
                         for name in ("space_bits", "capacity", "cluster")})
+WINDOWS = 800 // SHAPE.capacity + 40
 
 
 class Bench:
@@ -86,7 +87,7 @@ class Bench:
 async def lists_of_small_clusters(dut):
     bench = Bench(dut)
     await bench.start()
-    for _ in range(150):
+    for _ in range(WINDOWS):
         await bench.compare(bench.case((1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 6)))
     cocotb.log.info("%d clocks", bench.clocks)
 

@@ -116,16 +116,16 @@ def test_events_are_dropped_and_flagged():
     dropped = []
 
     async def test(bench):
-        for _ in range(20):
-            count = rng.randint(8, 16)
-            await bench.clear()
-            assert not bench.ctx.get(bench.dut.events_dropped)
-            await bench.push(random_events(rng, count, density=rng.choice((0.1, 0.2, 0.5)),
-                                           largest=64), filling=1)
-            await bench.push(random_events(rng, count, density=0.03, largest=64), filling=0)
-            dropped.append(bench.model.dropped)
-            await bench.grow(count)
-            dropped.append(bench.model.dropped)
+        for density in (0, 0.1, 0.2, 0.5, 1, 0):
+            for later in (0, 0.03):
+                count = rng.randint(8, 16)
+                await bench.clear()
+                assert not bench.ctx.get(bench.dut.events_dropped)
+                await bench.push(random_events(rng, count, density=density, largest=64), filling=1)
+                await bench.push(random_events(rng, count, density=later, largest=64,
+                                               bound=later), filling=0)
+                await bench.grow(count)
+                dropped.append(bench.model.dropped)
 
     simulate(DecoderShape(space_bits=4, capacity=16, event_bits=5), test)
     assert len(set(dropped)) == 2
