@@ -19,7 +19,8 @@ from quantacore.host.driver.decoder import DecoderMissingError, image_identity, 
 from quantacore.host.driver.errors import LinkError
 from quantacore.host.driver.node import Node
 from quantacore.host.driver.verdicts import ShotAssembler, VerdictError, split_records
-from quantacore.host.qec import compile_circuit, shot_layers
+from quantacore.host.qec import ModelError, compile_circuit, shot_layers
+from quantacore.host.qec.escapes import EscapeDecoder
 from quantacore.sim.bench.golden_decoder import LATENCY_TICKS, GoldenDecoderEndpoint
 from quantacore.sim.bench.golden_node import GoldenTransport, run_in_simulated_time
 from quantacore.sim.golden.decoder.plain import Decoder
@@ -235,7 +236,7 @@ def test_raw_rounds_are_compared_with_the_round_before():
 def test_escapes_stand_with_their_windows():
     small = dataclasses.replace(IMAGE.shape, cluster=2)
     image = dataclasses.replace(IMAGE, shape=small)
-    shots, _ = shots_of(30)
+    shots, expected = shots_of(60)
 
     async def scenario(node, golden):
         await node.decoder.load(image)
@@ -249,6 +250,15 @@ def test_escapes_stand_with_their_windows():
                 assert bool(window.escapes) == window.escaped
                 for round_, space in window.escapes:
                     assert shots[shot.number, window.basis, round_, space]
+        # The host decodes them, and gets better by it.
+        escapes = EscapeDecoder(image, circuit(7))
+        flips = escapes.flips(found)
+        assert escapes.decoded == sum(bool(w.escapes) for shot in found for w in shot.windows)
+        plain = np.array([shot.observables(1) for shot in found])
+        assert (flips != expected).sum() <= (plain != expected).sum()
+        assert (flips != expected).sum() < 12
+        with pytest.raises(ModelError, match="no detector at space 0 of basis 0 in round 99"):
+            escapes.syndrome(0, [(99, 0)])
 
     on_decoder(scenario, shape=small)
 
@@ -325,9 +335,6 @@ def test_late_rounds_of_matches_are_whole():
     assembler = ShotAssembler()
     match = MatchRecord.const({"round": 1, "delta": 2, "other_space": 3, "space": 2,
                                "kind": DecoderRecordKind.MATCH}).as_bits()
-    assembler.feed(np.array(
-        [word for round_ in range(0, first, 62) for word in
-         (verdict(0, round_, min(62, first - round_)), timing(0))], np.uint64)[:0])
     assembler._bases[0].windows.append(type("Window", (), {"layers": first}))
     assembler.feed(np.array([match, verdict(0, first, 5), timing(0)], np.uint64))
     assert assembler._bases[0].windows[-1].matches[0].node == ((1 << 24) + 1, 2)
