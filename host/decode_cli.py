@@ -14,6 +14,9 @@ from quantacore.host.console import (
 
 __all__ = ["decode"]
 
+#: Ticks in a bin of the latency histogram: 64 of them are some windows of distance 7.
+_LATENCY_BIN = 64
+
 _SOURCES = """\
 \b
 SOURCE is one of
@@ -177,21 +180,23 @@ async def _shape_of_node(url, takeover):
               help="The true flips, a file of the same formats.")
 @click.option("--appended", is_flag=True, help="The true flips are in --file, behind the "
               "detectors.")
+@click.option("--ahead", type=click.IntRange(1), help="Let at most about so many rounds wait in "
+              "the node; what waits there adds to the latency.  [default: a window]")
 @click.option("--no-compare", is_flag=True, help="Don't let PyMatching decode them too.")
 @click.option("--no-correlation", is_flag=True, help="Switch the second pass off.")
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the latency histogram: .svg, "
               "or .html for a page with the figures too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def run_(image, source, port, takeover, shots, seed, file, observables, appended, no_compare,
-         no_correlation, plot, as_json):
+def run_(image, source, port, takeover, shots, seed, file, observables, appended, ahead,
+         no_compare, no_correlation, plot, as_json):
     """Decode shots of SOURCE with a node that is loaded with IMAGE.
 
     Prints how many shots each decoder got wrong (error bars are one standard deviation), what was
     left to the host, and how long rounds waited for their verdict. SOURCE must be what the image
     was compiled for, with any number of rounds for a periodic one.
 
-    Latencies are what they are when rounds come as fast as the link brings them: rounds that wait
-    for earlier ones count, too.
+    Rounds come as fast as the link brings them, --ahead of the decoder. The latency of a round is
+    from the arrival of the last round that its window needs to the verdict, waiting included.
     """
     from pathlib import Path
     from urllib.parse import quote
@@ -212,7 +217,9 @@ def run_(image, source, port, takeover, shots, seed, file, observables, appended
             taken = type(taken)(taken.detections[:shots],
                                 None if taken.flips is None else taken.flips[:shots])
     url = port or f"virtual:?channels=1&samples=1&decoder={quote(str(Path(image).resolve()))}"
-    result = run(_decode(url, takeover, loaded, found, taken, not no_correlation))
+    window = loaded.settings["commit"] + loaded.settings["buffer"]
+    result = run(_decode(url, takeover, loaded, found, taken, not no_correlation,
+                         ahead or window))
     scores = []
     if taken.flips is not None:
         scores.append(score("this decoder", result["flips"], taken))
@@ -230,7 +237,7 @@ def run_(image, source, port, takeover, shots, seed, file, observables, appended
             console().print(f"Plot: {plot}")
 
 
-async def _decode(url, takeover, image, source, shots, correlation):
+async def _decode(url, takeover, image, source, shots, correlation, ahead):
     from quantacore.host.driver.node import Node
     from quantacore.host.qec.escapes import EscapeDecoder
     from quantacore.host.qec.experiment import shot_layers_of
@@ -247,11 +254,11 @@ async def _decode(url, takeover, image, source, shots, correlation):
             if not correlation:
                 await node.decoder.configure(correlation=False)
             async with node.decoder as decoder:
-                await decoder.clear()
+                await decoder.set_latency_bin(_LATENCY_BIN)
                 bars.update(task, description="decoding", completed=0, total=len(layers))
                 step = 64
                 for begin in range(0, len(layers), step):
-                    decoded += await decoder.decode_shots(layers[begin:begin + step])
+                    decoded += await decoder.decode_shots(layers[begin:begin + step], ahead=ahead)
                     bars.update(task, completed=len(decoded),
                                 description=f"{len(decoded)} shots")
                 counters = await decoder.counters()
@@ -304,10 +311,10 @@ def _print_run(out, result, scores, compared):
     latency = result["latency"]
     total = latency.counts.sum()
     if total:
-        last = int(latency.counts.nonzero()[0][-1])
+        used = latency.counts.nonzero()[0]
         most = latency.counts.max()
         rows = []
-        for at in range(last + 1):
+        for at in range(int(used[0]), int(used[-1]) + 1):
             edge = latency.edges_s[at + 1] * 1e6
             name = f"below {edge:g} us" if at < len(latency.counts) - 1 else "longer"
             rows.append((name, int(latency.counts[at]),

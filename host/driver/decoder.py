@@ -455,7 +455,7 @@ class DecoderDriver(BlockDriver):
         self._ready = []
         self._next_round = 0
 
-    async def enqueue_syndromes(self, rounds, *, raw=False, last=True, erasures=None):
+    async def enqueue_syndromes(self, rounds, *, raw=False, last=True, erasures=None, ahead=None):
         """Give rounds to the decoder; returns when the node has them.
 
         Waits while the node's queue is full, so that none is lost.
@@ -472,15 +472,18 @@ class DecoderDriver(BlockDriver):
             Whether these rounds end the shot.
         erasures : array, (rounds, sites), optional
             Heralded erasures of each round.
+        ahead : int, optional
+            Let at most about so many rounds wait in the node's queue: what waits there adds to
+            its latency.
         """
         shape = await self.shape()
         self._opened()
         words = pack_rounds(shape, rounds, number=self._next_round, first=self._next_round == 0,
                             last=last, raw=raw, erasures=erasures)
-        await self._send(words)
+        await self._send(words, ahead)
         self._next_round = 0 if last and len(words) else self._next_round + len(words)
 
-    async def enqueue_shots(self, shots, *, raw=False, erasures=None):
+    async def enqueue_shots(self, shots, *, raw=False, erasures=None, ahead=None):
         """Give whole shots, ``(shots, 2 bases, rounds, spaces)``: what
         :func:`quantacore.host.qec.shot_layers` returns.
 
@@ -502,16 +505,21 @@ class DecoderDriver(BlockDriver):
                              erasures=None if erasures is None else erasures[k])
                  for k, shot in enumerate(shots)]
         if parts:
-            await self._send(np.concatenate(parts))
+            await self._send(np.concatenate(parts), ahead)
 
-    async def _send(self, words):
+    async def _send(self, words, ahead):
         registers, client = self.registers, self.node.client
         per_request = MAX_PAYLOAD_WORDS // words.shape[1]
+        limit = self._waiting - _ROUND_MARGIN
+        if ahead is not None:
+            if ahead < 1:
+                raise ValueError(f"At least 1 round must be able to wait, not {ahead!r}")
+            limit = min(limit, ahead)
         at, idle, before = 0, 0, None
         while at < len(words):
             backlog = await registers.backlog.read()
-            room = min(self._waiting - backlog - _ROUND_MARGIN, len(words) - at)
-            if room < min(self._waiting // 4, len(words) - at):
+            room = min(limit - backlog, len(words) - at)
+            if room < min(max(1, limit // 4), len(words) - at):
                 # Nothing to do but ask again: each question lets the decoder go on.
                 idle = idle + 1 if backlog == before else 0
                 before = backlog
@@ -551,7 +559,7 @@ class DecoderDriver(BlockDriver):
         done, self._ready = self._ready[:shots], self._ready[shots:]
         return done
 
-    async def decode_shots(self, shots, *, raw=False, erasures=None, batch=256):
+    async def decode_shots(self, shots, *, raw=False, erasures=None, ahead=None, batch=256):
         """Give shots and take their corrections: a list of as many ``DecodedShot``.
 
         Gives ``batch`` shots at a time, so that records are taken while rounds are given.
@@ -560,7 +568,8 @@ class DecoderDriver(BlockDriver):
         for begin in range(0, len(shots), batch):
             part = shots[begin:begin + batch]
             await self.enqueue_shots(
-                part, raw=raw, erasures=None if erasures is None else erasures[begin:begin + batch])
+                part, raw=raw, ahead=ahead,
+                erasures=None if erasures is None else erasures[begin:begin + batch])
             result += await self.get_corrections(len(part))
         return result
 
