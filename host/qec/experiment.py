@@ -109,15 +109,17 @@ def read_source(text):
     stim = require("stim")
     path = Path(text)
     generate = None
+    if path.suffix in (".dem", ".stim") and not path.is_file():
+        raise ModelError(f"There is no file {text}")
     if path.suffix == ".dem":
         try:
             return Source(path.name, None, stim.DetectorErrorModel.from_file(path))
-        except ValueError as error:
+        except (ValueError, IndexError) as error:
             raise ModelError(f"{text} is not a detector error model: {error}") from None
     if path.suffix == ".stim" or path.is_file():
         try:
             circuit = stim.Circuit.from_file(path)
-        except ValueError as error:
+        except (ValueError, IndexError) as error:
             raise ModelError(f"{text} is not a Stim circuit: {error}") from None
         name = path.name
     elif ":" in text:

@@ -41,9 +41,12 @@ def _for_distance(distance):
     spaces = (distance**2 - 1) // 2
     # Edges and shortcuts of one round of such a code, counted by the compiler.
     edges, shortcuts = 3 * distance**2 - 4 * distance + 1, 17 * distance**2 - 34 * distance + 15
+    # Windows and lists that such codes need at useful noise, as the compiler chooses them.
+    time_bits, capacity, event_bits = {3: (3, 16, 8), 5: (4, 32, 9)}.get(distance, (5, 64, 10))
     return DecoderShape(
         space_bits=(spaces - 1).bit_length(), edge_bits=(edges - 1).bit_length(),
-        shortcut_bits=(shortcuts - 1).bit_length(), time_bits={3: 3, 5: 4}.get(distance, 5))
+        shortcut_bits=(shortcuts - 1).bit_length(), time_bits=time_bits, capacity=capacity,
+        event_bits=event_bits)
 
 
 def decoder_shape(decoder=None, distance=None):
