@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0xcae990d4
+MAP_CRC = 0xa23cea8d
 
 
 class Protocol(Fields):

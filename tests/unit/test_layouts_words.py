@@ -81,6 +81,8 @@ ENUMS = {
     tagger.Edges: (2, {"NONE": 0, "RISING": 1, "FALLING": 2, "BOTH": 3}),
     tagger.HistogramMode: (1, {"START_STOP": 0, "ALL_PAIRS": 1}),
     decoder.Table: (3, {"PAIR": 0, "HOP": 1, "BOUND": 2, "EDGE": 3, "SHORT": 4, "ERASE": 5}),
+    decoder.Stage: (4, {"LOAD": 0, "FILL": 1, "ERASE": 2, "GROW": 3, "MATCH": 4, "EXCHANGE": 5,
+                        "GROW_AGAIN": 6, "MATCH_AGAIN": 7, "COMMIT": 8}),
     decoder.PartnerKind: (2, {"SLOT": 0, "BOUNDARY": 1, "ESCAPED": 2}),
     decoder.DecoderRecordKind: (4, {"VERDICT": 8, "TIMING": 9, "MATCH": 10, "ESCAPE": 11}),
 }
