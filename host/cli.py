@@ -117,7 +117,7 @@ def info(port, takeover, as_json):
         async with await Node.connect(port, takeover=takeover) as node:
             flags = {name: await block.flags() for name, block in
                      (("link", node.link), ("timing", node.timing), ("tagger", node.tagger),
-                      ("histogram", node.histogram))}
+                      ("histogram", node.histogram), ("decoder", node.decoder))}
             return node.identity, await node.timing.time_s(), flags, await node.link.statistics()
 
     identity, now_s, flags, statistics = _run(ask())
@@ -139,6 +139,7 @@ def info(port, takeover, as_json):
                    f"{', fine offsets' if identity.fine else ''}"),
         ("Record buffer", f"{identity.buffer_depth} records"),
         ("Histogram", f"{identity.bins} bins" if identity.histogram else "none"),
+        ("Decoder", "see quantacore decode info" if identity.decoder else "none"),
         ("Running for", f"{now_s:.6f} s"),
     ]))
     raised = [(f"{block}.{name}", count, f"{at:.9f} s")

@@ -214,8 +214,7 @@ def run_(image, source, port, takeover, shots, seed, file, observables, appended
     else:
         taken = read_shots(file, found.model, observables=observables, appended=appended)
         if shots:
-            taken = type(taken)(taken.detections[:shots],
-                                None if taken.flips is None else taken.flips[:shots])
+            taken = taken.first(shots)
     url = port or f"virtual:?channels=1&samples=1&decoder={quote(str(Path(image).resolve()))}"
     window = loaded.settings["commit"] + loaded.settings["buffer"]
     result = run(_decode(url, takeover, loaded, found, taken, not no_correlation,
@@ -240,9 +239,10 @@ def run_(image, source, port, takeover, shots, seed, file, observables, appended
 async def _decode(url, takeover, image, source, shots, correlation, ahead):
     from quantacore.host.driver.node import Node
     from quantacore.host.qec.escapes import EscapeDecoder
-    from quantacore.host.qec.experiment import shot_layers_of
+    from quantacore.host.qec.experiment import erasures_of, shot_layers_of
 
     layers = shot_layers_of(image, source, shots)
+    erasures = erasures_of(image, source, shots)
     escapes = EscapeDecoder(image, source.model)
     decoded = []
     with progress() as bars:
@@ -258,7 +258,9 @@ async def _decode(url, takeover, image, source, shots, correlation, ahead):
                 bars.update(task, description="decoding", completed=0, total=len(layers))
                 step = 64
                 for begin in range(0, len(layers), step):
-                    decoded += await decoder.decode_shots(layers[begin:begin + step], ahead=ahead)
+                    decoded += await decoder.decode_shots(
+                        layers[begin:begin + step], ahead=ahead,
+                        erasures=None if erasures is None else erasures[begin:begin + step])
                     bars.update(task, completed=len(decoded),
                                 description=f"{len(decoded)} shots")
                 counters = await decoder.counters()

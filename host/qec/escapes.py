@@ -6,6 +6,7 @@ the whole model, and its flips come on top of (XOR) those that the node has comm
 
 import numpy as np
 
+from quantacore.host.qec.erasure import has_heralds
 from quantacore.host.qec.graph import ModelError
 from quantacore.host.qec.optional import require
 from quantacore.host.qec.shots import detector_nodes
@@ -32,7 +33,8 @@ class EscapeDecoder:
     def __init__(self, image, model):
         stim = require("stim")
         if isinstance(model, stim.Circuit):
-            model = model.detector_error_model(decompose_errors=True)
+            model = model.detector_error_model(decompose_errors=True,
+                                               approximate_disjoint_errors=has_heralds(model))
         self.detectors = model.num_detectors
         self.observables = model.num_observables
         self._matching = require("pymatching").Matching.from_detector_error_model(model)

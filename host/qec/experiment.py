@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from quantacore.host.qec.compiler import compile_circuit, compile_dem
+from quantacore.host.qec.erasure import has_heralds, shot_heralds
 from quantacore.host.qec.graph import ModelError
 from quantacore.host.qec.optional import require
 
 __all__ = ["Source", "Shots", "Score", "read_source", "read_shots", "score", "matching_flips",
-           "shot_layers_of"]
+           "shot_layers_of", "erasures_of"]
 
 _FORMATS = {".b8": "b8", ".01": "01", ".dets": "dets", ".r8": "r8", ".hits": "hits", ".ptb64":
             "ptb64"}
@@ -49,7 +50,12 @@ class Source:
         return compile_dem(self.model, **options)
 
     def sample(self, shots, seed=None):
-        """Sample :class:`Shots`."""
+        """Sample :class:`Shots`; with measurements where the circuit has heralds."""
+        if self.circuit is not None and has_heralds(self.circuit):
+            measured = self.circuit.compile_sampler(seed=seed).sample(shots)
+            detections, flips = self.circuit.compile_m2d_converter().convert(
+                measurements=measured, separate_observables=True)
+            return Shots(detections, flips, measured)
         if self.circuit is not None:
             detections, flips = self.circuit.compile_detector_sampler(seed=seed).sample(
                 shots, separate_observables=True)
@@ -60,10 +66,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Shots:
-    """Detection events (shots, detectors), and the observables' true flips or None."""
+    """Detection events (shots, detectors), and the observables' true flips or None.
+
+    ``measurements`` are there where heralds of erasures are among them.
+    """
 
     detections: np.ndarray
     flips: np.ndarray | None
+    measurements: np.ndarray | None = None
+
+    def first(self, count):
+        """The first shots."""
+        return Shots(*(None if part is None else part[:count] for part in
+                       (self.detections, self.flips, self.measurements)))
 
 
 def _number(name, text, kind):
@@ -129,7 +144,9 @@ def read_source(text):
         raise ModelError(f"{text!r} is no .stim or .dem file and no generated code; one is written "
                          f"{GRAMMAR}, for example surface_code:rotated_memory_z,d=5,p=0.004")
     try:
-        model = circuit.detector_error_model(decompose_errors=True)
+        # Erasures are noise to whoever does not look at their heralds.
+        model = circuit.detector_error_model(decompose_errors=True,
+                                             approximate_disjoint_errors=has_heralds(circuit))
     except ValueError as error:
         raise ModelError(f"{name} has no graph-like error model: {error}") from None
     return Source(name, circuit, model, generate)
@@ -188,6 +205,13 @@ def shot_layers_of(image, source, shots):
 
     return shot_layers(image, source.circuit if source.circuit is not None else source.model,
                        shots.detections)
+
+
+def erasures_of(image, source, shots):
+    """Heralded erasures as a decoder takes them, or None where there are none to give."""
+    if not image.shape.sites or shots.measurements is None:
+        return None
+    return shot_heralds(image, source.circuit, shots.measurements)
 
 
 def matching_flips(model, shots):

@@ -21,6 +21,7 @@ from quantacore.host.driver.node import Node
 from quantacore.host.driver.verdicts import ShotAssembler, VerdictError, split_records
 from quantacore.host.qec import ModelError, compile_circuit, shot_layers
 from quantacore.host.qec.escapes import EscapeDecoder
+from quantacore.host.qec.experiment import erasures_of, read_source
 from quantacore.sim.bench.golden_decoder import LATENCY_TICKS, GoldenDecoderEndpoint
 from quantacore.sim.bench.golden_node import GoldenTransport, run_in_simulated_time
 from quantacore.sim.golden.decoder.plain import Decoder
@@ -359,3 +360,49 @@ def test_records_are_split_in_order():
 def test_without_await():
     """The synchronous drivers have the same names."""
     assert callable(quantacore.host.sync.connect)
+
+
+def with_heralds(rounds):
+    """A memory whose data qubits may be lost before every round, and are seen to be."""
+    result, renumbered, made = stim.Circuit(), [], 0
+    for item in circuit(rounds).flattened():
+        if item.name == "DEPOLARIZE1" and len(item.targets_copy()) == 9:
+            result.append("HERALDED_ERASE", [t.value for t in item.targets_copy()], 0.02)
+            made += 9
+        if item.name in ("DETECTOR", "OBSERVABLE_INCLUDE"):
+            item = stim.CircuitInstruction(
+                item.name, [stim.target_rec(renumbered[t.value] - made)
+                            for t in item.targets_copy()], item.gate_args_copy())
+        for _ in range(item.num_measurements):
+            renumbered.append(made)
+            made += 1
+        result.append(item)
+    return result
+
+
+def test_erasures_go_along_with_their_rounds(tmp_path):
+    path = tmp_path / "heralds.stim"
+    with_heralds(14).to_file(path)
+    source = read_source(str(path))
+    image = source.compile()
+    shots = source.sample(10, seed=5)
+    layers = shot_layers(image, source.circuit, shots.detections)
+    erasures = erasures_of(image, source, shots)
+    assert erasures.any() and image.shape.sites == 9
+    expected = []
+    for shot, flags in zip(layers, erasures, strict=True):
+        decoder = Decoder(image)
+        for layer, sites in enumerate(flags):
+            for verdict in decoder.feed([np.flatnonzero(shot[b, layer]) for b in range(2)],
+                                        np.flatnonzero(sites), last=layer == len(flags) - 1):
+                expected.append((verdict.basis, verdict.first, verdict.flips))
+
+    async def scenario(node, golden):
+        await node.decoder.load(image)
+        async with node.decoder as decoder:
+            found = await decoder.decode_shots(layers, erasures=erasures)
+        assert sorted((w.basis, w.round, w.flips) for shot in found for w in shot.windows) == \
+            sorted(expected)
+        assert EscapeDecoder(image, source.circuit).flips(found).shape == (10, 1)
+
+    on_decoder(scenario, shape=image.shape)
