@@ -14,6 +14,7 @@ from quantacore.host.qec.escapes import EscapeDecoder
 from quantacore.host.qec.experiment import matching_flips, read_source, score, shot_layers_of
 from quantacore.host.tags.decode import DecodeState, decode
 from quantacore.sim.golden.decoder.fast import decode_shots
+from quantacore.sim.node.options import decoder_shape
 
 pytest.importorskip("stim")
 
@@ -28,7 +29,7 @@ def source():
 
 @pytest.fixture(scope="module")
 def image(source):
-    return source.compile()
+    return source.compile(shape=decoder_shape(distance=3))
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +74,9 @@ def test_gateware_says_what_the_golden_model_says(node, source, image, shots):
     assert ours.errors <= 1.5 * theirs.errors + 3 * max(theirs.errors, 1) ** 0.5
 
 
-def test_escapes_of_a_small_build_are_decoded_by_the_host(node, source, image, shots):
-    # No correlation and a list that is nearly all: with overflows and clusters left to the host.
-    layers = np.tile(shot_layers_of(image, source, shots)[:40], (1, 1, 1, 1))
-    layers[0] = 1  # more defects than the list holds
+def test_what_overflows_is_decoded_by_the_host(node, source, image, shots):
+    layers = shot_layers_of(image, source, shots)[:40]
+    layers[0, :, 1:8] = 1  # more defects than the list holds
     node.decoder.load(image)
     node.decoder.configure(correlation=False)
     golden = decode_shots(image, layers, correlation=False)
