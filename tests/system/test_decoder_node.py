@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from quantacore.gateware.layouts.decoder import ImageError
 from quantacore.host import sync
 from quantacore.host.cli import quantacore
+from quantacore.host.driver.decoder import DecoderMissingError
+from quantacore.host.driver.errors import UnmappedError
 from quantacore.host.qec.escapes import EscapeDecoder
 from quantacore.host.qec.experiment import matching_flips, read_source, score, shot_layers_of
 from quantacore.host.tags.decode import DecodeState, decode
@@ -166,3 +168,15 @@ def test_command_runs_and_compares(tmp_path, image):
     result = CliRunner().invoke(quantacore, ["decode", "info", "--port", NODE])
     assert result.exit_code == 0, result.output
     assert "none loaded" in result.output
+
+
+def test_a_node_without_a_decoder_reads_zero():
+    with sync.connect("virtual:") as node:
+        assert not node.identity.decoder
+        values = node.regs.decoder.read_all()
+        assert all(int(value) == 0 for held in values.values() for value in
+                   (held if isinstance(held, list) else [held]))
+        with pytest.raises(UnmappedError):
+            node.regs.decoder.commit.write(3)
+        with pytest.raises(DecoderMissingError, match="built without a decoder"):
+            node.decoder.shape()
