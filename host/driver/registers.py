@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0xa23cea8d
+MAP_CRC = 0x64d4cce5
 
 
 class Protocol(Fields):
