@@ -16,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 from quantacore.gateware.layouts.frames import Status
 from quantacore.gateware.layouts.registers import WORD_BITS, Access, Block, Memory, RegisterMap
 
-__all__ = ["LATENCY", "CsrSignature", "RegisterBank", "CsrDecoder"]
+__all__ = ["LATENCY", "CsrSignature", "RegisterBank", "AbsentBank", "CsrDecoder"]
 
 #: Clocks from a request at the decoder to ``done``.
 LATENCY = 4
@@ -255,6 +255,45 @@ class RegisterBank(wiring.Component):
                 m.d.sync += bus.r_data.eq(high_half)
             with m.Elif(status_2 == Status.ACK):
                 m.d.sync += bus.r_data.eq(stage[group_2])
+        return m
+
+
+class AbsentBank(wiring.Component):
+    """Stands where a build has no such block: every register reads 0, writes are refused.
+
+    Reads of words that the block doesn't have, and all writes, are answered with
+    ``Status.UNMAPPED``.
+
+    Parameters
+    ----------
+    block : Block
+
+    Members
+    -------
+    bus : In(CsrSignature)
+        As of :class:`RegisterBank`.
+    """
+
+    def __init__(self, block):
+        if not isinstance(block, Block):
+            raise TypeError(f"Absent bank must be made from a Block, not {block!r}")
+        self.block = block
+        super().__init__({"bus": In(CsrSignature(max(1, (block.size - 1).bit_length())))})
+
+    def elaborate(self, platform):
+        m = Module()
+        address = Signal.like(self.bus.address)
+        read, read_2, done, done_2, there = (Signal(name=name) for name in
+                                             ("read", "read_2", "done", "done_2", "there"))
+        m.d.sync += [
+            address.eq(self.bus.address), read.eq(self.bus.read), read_2.eq(read & there),
+            done.eq(self.bus.read | self.bus.write), done_2.eq(done), self.bus.done.eq(done_2),
+            self.bus.status.eq(Mux(read_2, Status.ACK, Status.UNMAPPED)),
+        ]
+        for offset, register in self.block.offsets():
+            if register.access is not Access.WRITE_ONLY:
+                with m.If((address >= offset) & (address < offset + register.size)):
+                    m.d.comb += there.eq(1)
         return m
 
 

@@ -10,10 +10,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from quantacore.gateware.csr import CsrDecoder, RegisterBank
+from quantacore.gateware.csr import AbsentBank, CsrDecoder, RegisterBank
 from quantacore.gateware.herald.histogram import Histogram
 from quantacore.gateware.herald.tagger import Tagger
 from quantacore.gateware.layouts import identity
+from quantacore.gateware.layouts.decoder import BASES, DecoderShape
+from quantacore.gateware.layouts.decoder_registers import DECODER
 from quantacore.gateware.layouts.export import map_crc
 from quantacore.gateware.layouts.frames import LINK_VERSION
 from quantacore.gateware.layouts.identity import IDENTITY
@@ -23,7 +25,7 @@ from quantacore.gateware.layouts.tags import MAX_CHANNELS, SAMPLES_PER_CLOCK, sa
 from quantacore.gateware.layouts.timing import SYNC_OUTPUTS, TRIGGERS
 from quantacore.gateware.link.link import Link
 from quantacore.gateware.link.uart import UART
-from quantacore.gateware.stream import connect_streams
+from quantacore.gateware.stream import Merge, connect_streams
 from quantacore.gateware.timing.unit import TimingUnit
 
 __all__ = ["NodeConfig", "Node", "UARTNode"]
@@ -49,6 +51,8 @@ class NodeConfig:
         Clocks with edges that may wait to be serialised.
     simulated : bool
         Sets the capability bit of that name: there is no hardware behind the pins.
+    decoder : DecoderShape or None
+        The syndrome decoder to build; None leaves it out.
     """
 
     channels: int = MAX_CHANNELS
@@ -58,6 +62,7 @@ class NodeConfig:
     buffer_depth: int = 2048
     row_depth: int = 512
     simulated: bool = False
+    decoder: DecoderShape | None = None
 
     def __post_init__(self):
         if not 1 <= self.channels <= MAX_CHANNELS:
@@ -71,6 +76,8 @@ class NodeConfig:
                 raise ValueError(f"{name} must be a power of two from 16 up, not {value!r}")
         if self.clock_hz <= 0:
             raise ValueError(f"Clock frequency must be positive, not {self.clock_hz!r}")
+        if not isinstance(self.decoder, DecoderShape | None):
+            raise TypeError(f"Decoder must be a DecoderShape or None, not {self.decoder!r}")
 
     @property
     def tick_ps(self):
@@ -111,6 +118,7 @@ class _Identity(wiring.Component):
             bank.capabilities.discipline.eq(1),
             bank.capabilities.uart.eq(self.uart),
             bank.capabilities.simulated.eq(config.simulated),
+            bank.capabilities.decoder.eq(config.decoder is not None),
             bank.build_id.eq(_build_id(config)),
             bank.geometry.channels.eq(config.channels),
             bank.geometry.samples.eq(config.samples),
@@ -120,6 +128,15 @@ class _Identity(wiring.Component):
             bank.tick_denominator.eq(config.tick_ps.denominator),
         ]
         return m
+
+
+def _frame_members(config):
+    if config.decoder is None:
+        return {}
+    from quantacore.gateware.decoder.engine import frame_word
+
+    return {"frame": Out(frame_word(config.decoder)).array(BASES),
+            "frame_valid": Out(1).array(BASES)}
 
 
 class Node(wiring.Component):
@@ -145,6 +162,9 @@ class Node(wiring.Component):
         The tagger is tagging; simulators start their sources on it.
     framing, overrun : In(1)
         With ``uart`` only: errors of the UART, for the link's flags.
+    frame, frame_valid : Out, one for each basis
+        With a decoder only: the Pauli frame after each window; see
+        :class:`~quantacore.gateware.decoder.decoder.Decoder`.
     """
 
     def __init__(self, config, *, uart=False):
@@ -163,6 +183,7 @@ class Node(wiring.Component):
             "triggers": Out(TRIGGERS),
             "sync": Out(SYNC_OUTPUTS),
             "running": Out(1),
+            **_frame_members(config),
         })
 
     def elaborate(self, platform):
@@ -186,7 +207,24 @@ class Node(wiring.Component):
 
         if self._uart:
             m.d.comb += [link.framing.eq(self.framing), link.overrun.eq(self.overrun)]
-        connect_streams(m, tagger.records, link.records)
+        if config.decoder is None:
+            m.submodules.no_syndromes = absent = AbsentBank(DECODER)
+            wiring.connect(m, decoder.decoder, absent.bus)
+            connect_streams(m, tagger.records, link.records)
+        else:
+            # Imported here: most nodes have no decoder.
+            from quantacore.gateware.decoder.unit import DecoderUnit
+
+            m.submodules.syndromes = unit = DecoderUnit(config.decoder)
+            m.submodules.records = records = Merge(64)
+            wiring.connect(m, decoder.decoder, unit.csr)
+            connect_streams(m, tagger.records, records.i[0])
+            connect_streams(m, unit.records, records.i[1])
+            connect_streams(m, records.o, link.records)
+            m.d.comb += unit.tick.eq(timing.tick)
+            for basis in range(BASES):
+                m.d.comb += [self.frame[basis].eq(unit.frame[basis]),
+                             self.frame_valid[basis].eq(unit.frame_valid[basis])]
         connect_streams(m, tagger.edges, histogram.edges)
         m.d.comb += [
             tagger.buffer_level.eq(link.records_level),
@@ -245,4 +283,8 @@ class UARTNode(wiring.Component):
             m.d.comb += Value.cast(getattr(node, name)).eq(Value.cast(getattr(self, name)))
         for name in ("triggers", "sync", "running"):
             m.d.comb += getattr(self, name).eq(getattr(node, name))
+        if node.config.decoder is not None:
+            for basis in range(BASES):
+                m.d.comb += [self.frame[basis].eq(node.frame[basis]),
+                             self.frame_valid[basis].eq(node.frame_valid[basis])]
         return m

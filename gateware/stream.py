@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["connect_streams", "Queue"]
+__all__ = ["connect_streams", "Queue", "Merge"]
 
 
 def connect_streams(m, source, sink):
@@ -63,5 +63,44 @@ class Queue(wiring.Component):
             self.o.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.o.ready),
             self.level.eq(queue.level),
+        ]
+        return m
+
+
+class Merge(wiring.Component):
+    """Two streams into one: nothing is lost, each keeps its order, and neither waits for long.
+
+    Where both have something they take turns. No latency, a transfer per clock. A transfer that
+    has been offered at ``o`` stays until it is taken.
+
+    Parameters
+    ----------
+    shape : shape-like
+        Payload.
+
+    Members
+    -------
+    i : In(stream).array(2)
+    o : Out(stream)
+    """
+
+    def __init__(self, shape):
+        self.shape = shape
+        super().__init__({"i": In(stream.Signature(shape)).array(2),
+                          "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        first, second = self.i
+        # Who went last, and whether its transfer is still being offered.
+        last, held = Signal(), Signal()
+        choice = Signal()
+        m.d.comb += choice.eq(Mux(held, last, Mux(last, ~first.valid, second.valid)))
+        m.d.sync += [last.eq(choice), held.eq(self.o.valid & ~self.o.ready)]
+        m.d.comb += [
+            self.o.valid.eq(Mux(choice, second.valid, first.valid)),
+            self.o.payload.eq(Mux(choice, second.payload, first.payload)),
+            first.ready.eq(self.o.ready & ~choice),
+            second.ready.eq(self.o.ready & choice),
         ]
         return m

@@ -1,4 +1,4 @@
-"""The command line: ``quantacore info | node | tags | histogram | replay | demo``.
+"""The command line: ``quantacore info | node | tags | histogram | decode | replay | demo``.
 
 Everything heavy is imported by the command that needs it, so that ``--help`` is quick and a host
 without the simulator still drives a board.
@@ -7,6 +7,16 @@ without the simulator still drives a board.
 import sys
 
 import click
+
+from quantacore.host.console import cell as _cell
+from quantacore.host.console import console as _console
+from quantacore.host.console import examples as _examples
+from quantacore.host.console import port_option as _port
+from quantacore.host.console import progress as _progress
+from quantacore.host.console import run as _run
+from quantacore.host.console import table as _table
+from quantacore.host.console import takeover_option as _takeover
+from quantacore.host.decode_cli import decode
 
 __all__ = ["main", "quantacore"]
 
@@ -43,10 +53,6 @@ def _message(error):
             f"traceback; this is a bug, please report it")
 
 
-def _examples(*lines):
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"],
                                               "max_content_width": 100},
              epilog=_examples(
@@ -67,52 +73,6 @@ def quantacore(debug):
         import logging
 
         logging.basicConfig(level=logging.DEBUG)
-
-
-def _port(source=None):
-    default = "virtual:" if source is None else f"virtual:?source={source}"
-    return click.option(
-        "--port", "-p", metavar="URL", default=default, envvar="QUANTACORE_PORT",
-        show_default=True,
-        help="Which node: /dev/ttyUSB0 or COM3, tcp:HOST:PORT, virtual:?source=SOURCE, "
-             "replay:FILE.")
-
-
-def _takeover(function):
-    return click.option("--takeover", is_flag=True,
-                        help="End another host's session with the node.")(function)
-
-
-def _console():
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-def _run(coroutine):
-    import asyncio
-
-    return asyncio.run(coroutine)
-
-
-def _table(rows, headings=()):
-    from rich.table import Table
-
-    table = Table(box=None, show_header=bool(headings), header_style="bold")
-    columns = headings or ("", "") if rows or headings else ()
-    for index, heading in enumerate(columns):
-        table.add_column(heading, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*map(_cell, row))
-    return table
-
-
-def _cell(value):
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", " ")
-    return f"{value:,.6g}" if isinstance(value, float) else str(value)
 
 
 def _in_parts(number, what="number"):
@@ -157,7 +117,7 @@ def info(port, takeover, as_json):
         async with await Node.connect(port, takeover=takeover) as node:
             flags = {name: await block.flags() for name, block in
                      (("link", node.link), ("timing", node.timing), ("tagger", node.tagger),
-                      ("histogram", node.histogram))}
+                      ("histogram", node.histogram), ("decoder", node.decoder))}
             return node.identity, await node.timing.time_s(), flags, await node.link.statistics()
 
     identity, now_s, flags, statistics = _run(ask())
@@ -179,6 +139,7 @@ def info(port, takeover, as_json):
                    f"{', fine offsets' if identity.fine else ''}"),
         ("Record buffer", f"{identity.buffer_depth} records"),
         ("Histogram", f"{identity.bins} bins" if identity.histogram else "none"),
+        ("Decoder", "see quantacore decode info" if identity.decoder else "none"),
         ("Running for", f"{now_s:.6f} s"),
     ]))
     raised = [(f"{block}.{name}", count, f"{at:.9f} s")
@@ -350,15 +311,6 @@ async def _stream(port, takeover, channels, edges, seconds, count, keep_blocks):
             loop.remove_signal_handler(signal.SIGINT)
         except (NotImplementedError, RuntimeError):
             pass
-
-
-def _progress():
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    return Progress(SpinnerColumn(), BarColumn(), TimeElapsedColumn(),
-                    TextColumn("{task.description}"), transient=True,
-                    console=Console(stderr=True))
 
 
 # histogram -----------------------------------------------------------------------------------
@@ -566,6 +518,9 @@ def demo(file, full, part, out, seed):
                   f"Report: {out}")
     if not report.passed:
         raise click.exceptions.Exit(DIFFERENCE)
+
+
+quantacore.add_command(decode)
 
 
 def main():

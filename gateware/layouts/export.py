@@ -6,8 +6,9 @@ import json
 import zlib
 
 from amaranth.hdl import Shape
+from amaranth.lib import data
 
-from quantacore.gateware.layouts import frames, identity, tags
+from quantacore.gateware.layouts import decoder, decoder_registers, frames, identity, tags
 from quantacore.gateware.layouts.node import NODE_MAP
 
 __all__ = ["layouts_dict", "layouts_json", "map_crc"]
@@ -52,16 +53,17 @@ def layouts_dict(register_map=NODE_MAP):
             registers.append(entry)
         blocks.append({"name": block.name, "address": base, "words": block.size,
                        "doc": block.doc, "registers": registers})
-    for module in (tags, frames):
+    for module in (tags, frames, decoder):
         for name in module.__all__:
             value = getattr(module, name)
             if isinstance(value, py_enum.EnumMeta):
                 shapes[name] = _enumeration(value)
-            elif isinstance(value, type):
+            elif isinstance(value, type) and issubclass(value, data.Struct):
                 shapes[name] = _struct(value)
     constants = {
         name: getattr(module, name)
-        for module in (tags, frames, identity) for name in module.__all__
+        for module in (tags, frames, identity, decoder, decoder_registers)
+        for name in module.__all__
         if isinstance(getattr(module, name), int) and not isinstance(getattr(module, name), bool)
     }
     return {"constants": constants, "shapes": shapes, "blocks": blocks}

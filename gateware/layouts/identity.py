@@ -28,7 +28,8 @@ class Capabilities(data.Struct):
     discipline: 1
     uart: 1
     simulated: 1
-    reserved: 27
+    decoder: 1
+    reserved: 26
 
 
 class Geometry(data.Struct):

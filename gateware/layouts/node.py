@@ -1,5 +1,6 @@
 """The register map of a node: the one list of blocks."""
 
+from quantacore.gateware.layouts.decoder_registers import DECODER
 from quantacore.gateware.layouts.identity import IDENTITY
 from quantacore.gateware.layouts.link import LINK
 from quantacore.gateware.layouts.registers import RegisterMap
@@ -8,4 +9,4 @@ from quantacore.gateware.layouts.timing import TIMING
 
 __all__ = ["NODE_MAP"]
 
-NODE_MAP = RegisterMap(blocks=(IDENTITY, LINK, TIMING, TAGGER, HISTOGRAM))
+NODE_MAP = RegisterMap(blocks=(IDENTITY, LINK, TIMING, TAGGER, HISTOGRAM, DECODER))

@@ -12,6 +12,8 @@ from quantacore.gateware.layouts.frames import LINK_VERSION
 from quantacore.gateware.layouts.identity import LAYOUT_VERSION, MAGIC
 from quantacore.gateware.layouts.tags import FINE_PER_TICK
 from quantacore.gateware.layouts.timing import RATE_FRACTION_BITS
+from quantacore.host.driver.block import EXACT, BlockDriver
+from quantacore.host.driver.decoder import DecoderDriver
 from quantacore.host.driver.errors import (
     AchievedValueWarning,
     LinkError,
@@ -34,8 +36,6 @@ __all__ = ["Identity", "Node", "TimeUnits", "TimingDriver", "TimingSnapshot", "T
 
 #: Where things are that never move, whatever the map.
 _MAGIC_ADDRESS, _PROTOCOL_ADDRESS, _MAP_CRC_ADDRESS = 0, 1, 2
-#: A request is met if it is off by less than this part of a fine unit.
-_EXACT = Fraction(1, 1000)
 
 
 class TimeUnits:
@@ -78,7 +78,7 @@ class Identity:
         Length of a tick in picoseconds, exact.
     channels, samples, buffer_depth, bins : int
         Detector inputs, samples per tick, records in the buffer, bins of the histogram.
-    fine, histogram, discipline, uart, simulated : bool
+    fine, histogram, discipline, uart, simulated, decoder : bool
         What this build has.
     """
 
@@ -96,6 +96,7 @@ class Identity:
     discipline: bool
     uart: bool
     simulated: bool
+    decoder: bool
 
     @property
     def clock_hz(self):
@@ -115,39 +116,6 @@ def _flags_dict(flags):
     return {name: bool(getattr(flags, name)) for name in flags.LAYOUT}
 
 
-class _BlockDriver(Driver):
-    """What drivers of a block share."""
-
-    def __init__(self, node, registers):
-        self.node = node
-        self.registers = registers
-        self.units = node.units
-
-    async def flags(self):
-        """Sticky flags: name -> (count, seconds since the tick counter was 0), raised ones only."""
-        flags, counts, times = await asyncio.gather(
-            self.registers.flags.read(), self.registers.flag_counts.read(),
-            self.registers.flag_times.read())
-        return {name: (counts[i], self.units.ticks_s(times[i]))
-                for i, name in enumerate(flags.LAYOUT) if getattr(flags, name)}
-
-    async def clear_flags(self, *names):
-        """Clear flags by name, all by default."""
-        layout = self.registers.flags.register.type
-        await self.registers.flags.write(**dict.fromkeys(names or layout.LAYOUT, 1))
-
-    def _quantised(self, what, seconds, step_s, number, achieved, low, high):
-        """Check the limits of a setting, warn if it was rounded."""
-        if not low <= number <= high:
-            raise ValueError(f"{what} must be {float(low * step_s):g} to {float(high * step_s):g} "
-                             f"s, not {float(seconds):g} s")
-        if abs(seconds - achieved) > step_s * _EXACT:
-            warnings.warn(f"{what} is {float(achieved):.15g} s instead of the {float(seconds):.15g}"
-                          f" s asked for (steps of {float(step_s):.6g} s)", AchievedValueWarning,
-                          stacklevel=4)
-        return number
-
-
 @dataclass(frozen=True)
 class TimingSnapshot:
     """All of the clock in one tick.
@@ -160,7 +128,7 @@ class TimingSnapshot:
     rate: float
 
 
-class TimingDriver(_BlockDriver):
+class TimingDriver(BlockDriver):
     """The node's time: tick counter, triggers, the disciplined virtual clock."""
 
     async def tick(self):
@@ -306,7 +274,7 @@ _EDGES = {"none": Edges.NONE, "rising": Edges.RISING, "falling": Edges.FALLING,
           "both": Edges.BOTH}
 
 
-class TaggerDriver(_BlockDriver):
+class TaggerDriver(BlockDriver):
     """The time tagger."""
 
     def _channel(self, channel):
@@ -448,7 +416,7 @@ class HistogramData:
         return (self.first_edge_fine + index * self.bin_fine) * self.fine_ps
 
 
-class HistogramDriver(_BlockDriver):
+class HistogramDriver(BlockDriver):
     """The histogram of differences of two channels, made in the node."""
 
     async def configure(self, *, start, stop, bin_s, mode="all_pairs"):
@@ -479,7 +447,7 @@ class HistogramDriver(_BlockDriver):
             raise ValueError(f"Bin width must be {float(step):g} to {float(step * 2**31):g} s, "
                              f"not {float(seconds):g} s")
         achieved = step * (1 << shift)
-        if abs(achieved - seconds) > step * _EXACT:
+        if abs(achieved - seconds) > step * EXACT:
             warnings.warn(
                 f"Bin width is {float(achieved):.15g} s instead of the {float(seconds):.15g} s "
                 f"asked for (powers of two of {float(step):.6g} s)", AchievedValueWarning,
@@ -524,7 +492,7 @@ class HistogramDriver(_BlockDriver):
                              pairs_lost)
 
 
-class LinkDriver(_BlockDriver):
+class LinkDriver(BlockDriver):
     """The link as both sides count it."""
 
     async def statistics(self):
@@ -557,7 +525,7 @@ class Node(Driver):
     """A node and the drivers of its blocks.
 
     Use :meth:`connect`. Attributes: ``identity`` (:class:`Identity`), ``regs`` (every register,
-    typed), ``timing``, ``tagger``, ``histogram``, ``link``, ``client``.
+    typed), ``timing``, ``tagger``, ``histogram``, ``decoder``, ``link``, ``client``.
     """
 
     def __init__(self, client, identity):
@@ -568,6 +536,7 @@ class Node(Driver):
         self.timing = TimingDriver(self, self.regs.timing)
         self.tagger = TaggerDriver(self, self.regs.tagger)
         self.histogram = HistogramDriver(self, self.regs.histogram)
+        self.decoder = DecoderDriver(self, self.regs.decoder)
         self.link = LinkDriver(self, self.regs.link)
 
     @classmethod

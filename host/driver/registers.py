@@ -12,12 +12,14 @@ from quantacore.host.driver.register import Fields, Register, RegisterBlock
 __all__ = [
     "Protocol", "Capabilities", "Geometry", "LinkFlags", "Reference", "TimingControl", "LoopGains",
     "LoopState", "TimingFlags", "TaggerControl", "Edges", "TaggerFlags", "HistogramMode",
-    "HistogramControl", "HistogramFlags", "IdentityRegisters", "LinkRegisters", "TimingRegisters",
-    "TaggerRegisters", "HistogramRegisters", "NodeRegisters", "MAP_CRC",
+    "HistogramControl", "HistogramFlags", "DecoderControl", "DecoderStatus", "DecoderSizes",
+    "Table", "LoadAddress", "FrameState", "DecoderFlags", "IdentityRegisters", "LinkRegisters",
+    "TimingRegisters", "TaggerRegisters", "HistogramRegisters", "DecoderRegisters", "NodeRegisters",
+    "MAP_CRC",
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0x6f9981ee
+MAP_CRC = 0x64d4cce5
 
 
 class Protocol(Fields):
@@ -37,7 +39,7 @@ class Capabilities(Fields):
     """Which optional blocks this build has."""
 
     __slots__ = (
-        "fine", "histogram", "discipline", "uart", "simulated", "reserved",
+        "fine", "histogram", "discipline", "uart", "simulated", "decoder", "reserved",
     )
     LAYOUT = {
         "fine": (0, 1, None),
@@ -45,7 +47,8 @@ class Capabilities(Fields):
         "discipline": (2, 1, None),
         "uart": (3, 1, None),
         "simulated": (4, 1, None),
-        "reserved": (5, 27, None),
+        "decoder": (5, 1, None),
+        "reserved": (6, 26, None),
     }
 
 
@@ -203,6 +206,115 @@ class HistogramFlags(Fields):
         "edge_lost": (0, 1, None),
         "pair_lost": (1, 1, None),
         "bin_full": (2, 1, None),
+    }
+
+
+class DecoderControl(Fields):
+    """Switches of the decoder. Change them while it is idle."""
+
+    __slots__ = (
+        "enable", "correlation", "matches", "reserved", "references",
+    )
+    LAYOUT = {
+        "enable": (0, 1, None),
+        "correlation": (1, 1, None),
+        "matches": (2, 1, None),
+        "reserved": (3, 5, None),
+        "references": (8, 2, None),
+    }
+
+
+class DecoderStatus(Fields):
+    """What the decoder is doing."""
+
+    __slots__ = (
+        "idle", "clearing", "partial_round",
+    )
+    LAYOUT = {
+        "idle": (0, 1, None),
+        "clearing": (1, 1, None),
+        "partial_round": (2, 1, None),
+    }
+
+
+class DecoderSizes(Fields):
+    """The shape of this build (see ``DecoderShape``); all 0 where there is no decoder."""
+
+    __slots__ = (
+        "space_bits", "delta_bits", "time_bits", "observables", "slot_bits", "cluster", "edge_bits",
+        "shortcut_bits", "event_bits", "correlation", "reserved", "sites",
+    )
+    LAYOUT = {
+        "space_bits": (0, 4, None),
+        "delta_bits": (4, 4, None),
+        "time_bits": (8, 4, None),
+        "observables": (12, 4, None),
+        "slot_bits": (16, 4, None),
+        "cluster": (20, 4, None),
+        "edge_bits": (24, 4, None),
+        "shortcut_bits": (28, 4, None),
+        "event_bits": (32, 4, None),
+        "correlation": (36, 1, None),
+        "reserved": (37, 3, None),
+        "sites": (40, 9, None),
+    }
+
+
+class Table(enum.IntEnum):
+    """Tables of an image, each once per basis."""
+
+    PAIR = 0
+    HOP = 1
+    BOUND = 2
+    EDGE = 3
+    SHORT = 4
+    ERASE = 5
+
+
+class LoadAddress(Fields):
+    """Where the next word of ``load_data`` goes."""
+
+    __slots__ = (
+        "address", "table", "reserved", "basis",
+    )
+    LAYOUT = {
+        "address": (0, 24, None),
+        "table": (24, 3, Table),
+        "reserved": (27, 4, None),
+        "basis": (31, 1, None),
+    }
+
+
+class FrameState(Fields):
+    """One basis' Pauli frame after its last window."""
+
+    __slots__ = (
+        "obs", "last", "windows", "rounds",
+    )
+    LAYOUT = {
+        "obs": (0, 8, None),
+        "last": (8, 1, None),
+        "windows": (9, 23, None),
+        "rounds": (32, 32, None),
+    }
+
+
+class DecoderFlags(Fields):
+    """Things that make corrections worse, or wrong."""
+
+    __slots__ = (
+        "round_lost", "round_missing", "round_duplicate", "list_overflow", "events_dropped",
+        "walk_error", "load_refused", "link_round_lost",
+    )
+    LAYOUT = {
+        "round_lost": (0, 1, None),
+        "round_missing": (1, 1, None),
+        "round_duplicate": (2, 1, None),
+        "list_overflow": (3, 1, None),
+        "events_dropped": (4, 1, None),
+        "walk_error": (5, 1, None),
+        "load_refused": (6, 1, None),
+        "link_round_lost": (7, 1, None),
     }
 
 
@@ -607,6 +719,188 @@ class HistogramRegisters(RegisterBlock):
     )
 
 
+class DecoderRegisters(RegisterBlock):
+    """The syndrome decoder. All registers read 0, and none can be written, where the build has
+    none. Counts stop at the largest number.
+    """
+
+    control = Register(
+        "decoder.control", 0x4000, width=10, type=DecoderControl,
+        doc="Switches."
+    )
+    status = Register(
+        "decoder.status", 0x4001, width=3, access="ro", type=DecoderStatus,
+        doc="What it is doing."
+    )
+    reset = Register(
+        "decoder.reset", 0x4002, width=1, access="wo",
+        doc=(
+            "Write 1 to forget all rounds, defects, frames and records that have not left yet. "
+            "Tables, settings and counts stay."
+        )
+    )
+    clear = Register(
+        "decoder.clear", 0x4003, width=1, access="wo",
+        doc=(
+            "Write 1 to clear all counts of this block and the latency histogram; takes a tick "
+            "for each bin."
+        )
+    )
+    commit = Register(
+        "decoder.commit", 0x4004, width=6, unit="layers",
+        doc="Layers that a window commits."
+    )
+    buffer = Register(
+        "decoder.buffer", 0x4005, width=6, unit="layers",
+        doc="Layers that a window looks ahead."
+    )
+    reach = Register(
+        "decoder.reach", 0x4006, width=8, unit="weight",
+        doc="How far from a defect shortcuts of the other basis reach."
+    )
+    latency_shift = Register(
+        "decoder.latency_shift", 0x4007, width=4,
+        doc=(
+            "A bin of the latency histogram is 2**latency_shift ticks wide; change it before a "
+            "clear."
+        )
+    )
+    shape = Register(
+        "decoder.shape", 0x4008, width=49, access="ro", type=DecoderSizes,
+        doc="What this build holds."
+    )
+    rounds_waiting = Register(
+        "decoder.rounds_waiting", 0x400a, width=16, access="ro", unit="rounds",
+        doc="Rounds that can wait for their window."
+    )
+    image_id = Register(
+        "decoder.image_id", 0x400b,
+        doc=(
+            "CRC-32 of the image's file: the host writes 0 before it loads the tables, and this "
+            "after. Means nothing to the node."
+        )
+    )
+    load_address = Register(
+        "decoder.load_address", 0x400c, access="wo", type=LoadAddress,
+        doc="Where the next words of load_data go."
+    )
+    load_data = Register(
+        "decoder.load_data", 0x400d, access="wo",
+        doc=(
+            "Words of a table, one after the other: low word first where a table's word has more "
+            "than 32 bits. Write while the decoder is not enabled."
+        )
+    )
+    load_count = Register(
+        "decoder.load_count", 0x400e, access="ro", unit="words",
+        doc="Words of tables stored since load_address was written."
+    )
+    rounds = Register(
+        "decoder.rounds", 0x400f, access="wo",
+        doc=(
+            "Rounds, one after the other: a header, then the bits of basis 0, the bits of basis 1 "
+            "and, if the header says so, the erasure flags, each in whole words, lowest first."
+        )
+    )
+    link_rounds = Register(
+        "decoder.link_rounds", 0x4010, access="ro", unit="rounds",
+        doc="Rounds that came over the link."
+    )
+    accepted = Register(
+        "decoder.accepted", 0x4011, access="ro", unit="rounds",
+        doc="Rounds taken."
+    )
+    lost = Register(
+        "decoder.lost", 0x4012, access="ro", unit="rounds",
+        doc="Rounds lost to a full queue."
+    )
+    missing = Register(
+        "decoder.missing", 0x4013, access="ro", unit="rounds",
+        doc="Rounds that did not come."
+    )
+    duplicates = Register(
+        "decoder.duplicates", 0x4014, access="ro", unit="rounds",
+        doc="Rounds that came twice."
+    )
+    verdicts = Register(
+        "decoder.verdicts", 0x4015, access="ro", unit="windows",
+        doc="Windows decoded, both bases."
+    )
+    second_passes = Register(
+        "decoder.second_passes", 0x4016, access="ro", unit="windows",
+        doc="Windows with a second pass."
+    )
+    escaped_windows = Register(
+        "decoder.escaped_windows", 0x4017, access="ro", unit="windows",
+        doc="Windows with a cluster that was too large."
+    )
+    overflows = Register(
+        "decoder.overflows", 0x4018, access="ro", unit="windows",
+        doc="Windows with more defects than the list holds."
+    )
+    escapes = Register(
+        "decoder.escapes", 0x4019, access="ro", unit="defects",
+        doc="Defects handed to the host."
+    )
+    matches = Register(
+        "decoder.matches", 0x401a, access="ro", unit="matches",
+        doc="Matches recorded."
+    )
+    backlog = Register(
+        "decoder.backlog", 0x401b, width=16, access="ro", unit="rounds",
+        doc="Rounds that wait now, in the basis that has more."
+    )
+    backlog_max = Register(
+        "decoder.backlog_max", 0x401c, width=16, access="ro", unit="rounds",
+        doc="Most rounds that waited."
+    )
+    latency_max = Register(
+        "decoder.latency_max", 0x401d, width=16, access="ro", unit="ticks",
+        doc=(
+            "Longest time from the arrival of a window's last round to its verdict; 65535 for "
+            "that or more."
+        )
+    )
+    clocks_max = Register(
+        "decoder.clocks_max", 0x401e, width=18, access="ro", unit="ticks",
+        doc="Longest time that a window was worked on."
+    )
+    defects_max = Register(
+        "decoder.defects_max", 0x401f, width=7, access="ro", unit="defects",
+        doc="Most defects in a window of one basis."
+    )
+    frame = Register(
+        "decoder.frame", 0x4020, width=64, access="ro", count=2, type=FrameState,
+        doc=(
+            "Pauli frame of each basis. The flips of an observable are those of both, and those "
+            "of escapes, which only the host knows."
+        )
+    )
+    flags = Register(
+        "decoder.flags", 0x4024, width=8, access="w1c", type=DecoderFlags,
+        doc="Sticky errors and warnings; write ones to clear them, with their counts."
+    )
+    flag_counts = Register(
+        "decoder.flag_counts", 0x4025, access="ro", count=8, unit="events",
+        doc=(
+            "How often each flag was raised since it was cleared; stops at the largest number. In "
+            "order: round_lost, round_missing, round_duplicate, list_overflow, events_dropped, "
+            "walk_error, load_refused, link_round_lost."
+        )
+    )
+    flag_times = Register(
+        "decoder.flag_times", 0x402d, width=64, access="ro", count=8, unit="ticks",
+        doc="When each flag was first raised since it was cleared."
+    )
+    latency = Register(
+        "decoder.latency", 0x4040, access="ro", memory=64, unit="rounds",
+        doc=(
+            "Histogram of latencies: each window adds the layers that it commits, for each basis; "
+            "the last bin has all that is longer. May be read at any time."
+        )
+    )
+
+
 class NodeRegisters(Driver):
     """The registers of a node, by block."""
 
@@ -616,3 +910,4 @@ class NodeRegisters(Driver):
         self.timing = TimingRegisters(client)
         self.tagger = TaggerRegisters(client)
         self.histogram = HistogramRegisters(client)
+        self.decoder = DecoderRegisters(client)

@@ -9,6 +9,7 @@ from math import gcd
 
 import numpy as np
 
+from quantacore.gateware.layouts.decoder import DecoderRecordKind
 from quantacore.gateware.layouts.tags import (
     COARSE_BITS,
     FINE_BITS,
@@ -43,6 +44,7 @@ _TIME_BITS = FINE_BITS + COARSE_BITS
 _TIME_MASK = np.uint64((1 << _TIME_BITS) - 1)
 _MAX_EPOCH = (1 << 63 - _TIME_BITS) - 1
 _CAUSES = {cause.value: cause.name for cause in LossCause}
+_OTHERS = np.array([kind.value for kind in DecoderRecordKind], np.uint64)
 _KIND_NAMES = {kind.value: kind.name for kind in TagKind}
 # Small enough that a chunk and its columns stay in the second-level cache.
 _CHUNK = 1 << 15
@@ -75,12 +77,14 @@ class DecodeState:
     """What is carried from one batch of a stream to the next, and the account of losses.
 
     ``records``, ``tags`` and ``lost`` count from the start of the stream; ``overflows`` are the
-    closed spans, ``open_overflow`` is the begin of one that has not ended, or None.
+    closed spans, ``open_overflow`` is the begin of one that has not ended, or None. ``others``
+    counts records of the node's decoder, which are passed over and not in ``records``.
     """
 
     epoch: int | None = None
     records: int = 0
     tags: int = 0
+    others: int = 0
     overflows: list = field(default_factory=list)
     open_overflow: int | None = None
     losses: list = field(default_factory=list)
@@ -134,7 +138,8 @@ def decode(records, state=None):
     Parameters
     ----------
     records : numpy.ndarray
-        uint64, as they came. Batches may be cut anywhere between records.
+        uint64, as they came. Batches may be cut anywhere between records. Records of the node's
+        decoder may stand between them (see :mod:`quantacore.host.driver.verdicts`).
     state : DecodeState, optional
         Carried along a stream and updated here; a new stream starts with a new one. If this
         raises, the state is as before the call.
@@ -151,13 +156,17 @@ def decode(records, state=None):
     """
     records = np.ascontiguousarray(records, dtype=np.uint64)
     state = DecodeState() if state is None else state
+    kinds = records >> _KIND[0]
+    others = np.isin(kinds, _OTHERS) if (kinds >= _OTHERS.min()).any() else None
+    if others is not None:
+        records, kinds = records[~others], kinds[~others]
     size = len(records)
     times = np.empty(size, np.int64)
     channels = np.empty(size, np.uint8)
     falling = np.empty(size, bool)
 
     # The few records that are not tags split the batch in runs of tags of one epoch.
-    special = np.flatnonzero(records >> _KIND[0] != TagKind.TAG.value)
+    special = np.flatnonzero(kinds != TagKind.TAG.value)
     epoch, open_overflow = state.epoch, state.open_overflow
     overflows, losses = [], []
     filled = begin = 0
@@ -202,6 +211,7 @@ def decode(records, state=None):
                                  f"gateware")
     state.epoch, state.open_overflow = epoch, open_overflow
     state.records += size
+    state.others += 0 if others is None else int(others.sum())
     state.tags += filled
     state.overflows += overflows
     state.losses += losses

@@ -156,7 +156,7 @@ def port_header(component):
     component : wiring.Component
         With ``detectors`` (array of sample words), ``pps``, ``clock``, ``running``, and either
         the streams ``rx`` and ``tx`` or the lines ``rxd`` and ``txd``; any other output is
-        recorded.
+        recorded, except a decoder's ``frame``, which is wide (``frame_valid`` is recorded).
 
     Returns
     -------
@@ -213,7 +213,7 @@ def port_header(component):
     outputs, terms = [], []
     link = ("rx", "tx", "rxd", "txd")
     for name, (member, value) in ports.items():
-        if member.flow != wiring.Out or name in link or name.split("__")[0] in link:
+        if member.flow != wiring.Out or name.split("__")[0] in (*link, "frame"):
             continue
         width = len(Value.cast(value))
         terms.append(f"static_cast<uint32_t>(top.{_verilated(name)}) << {len(outputs)}")

@@ -37,6 +37,7 @@ EXAMPLES
 quantacore node --symlink /tmp/qc0 --source poisson:1e6,ch0
 quantacore node --tcp 7000 --source emitter:2e8,lifetime=3000,efficiency=0.01
 quantacore node --link uart --baud 3000000 --pps ppm=4.2,jitter=20000
+quantacore node --distance 5 --tcp 7000
 quantacore info --port /tmp/qc0        (in another terminal)
 """
 
@@ -109,6 +110,11 @@ def _show(server, config, console):
               help="What the detectors see; may be given several times. See below.")
 @click.option("--pps", metavar="REFERENCE", help="Drive the pulse-per-second input. See below.")
 @click.option("--ref10m", metavar="REFERENCE", help="Drive the 10 MHz input. See below.")
+@click.option("--decoder", type=click.Path(exists=True, dir_okay=False), metavar="IMAGE",
+              help="Build the node with a syndrome decoder that takes this image (quantacore "
+              "decode compile writes one). The host still has to load it.")
+@click.option("--distance", type=click.IntRange(3, 21),
+              help="Build it with a decoder for a rotated surface code of this distance.")
 @click.option("--drive", type=click.Choice(["pulse", "toggle"]), default="pulse",
               help="pulse: a photon is a pulse. toggle: a photon inverts the level (tag both "
               "edges); it resolves photons one sample apart instead of two.")
@@ -122,7 +128,8 @@ def _show(server, config, console):
               "and the node's buffer fills.")
 @click.option("--rebuild-quietly", is_flag=True, help="No progress display while building.")
 def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, address, sources, pps,
-                 ref10m, drive, pulse_samples, start_on, seed, stall, rebuild_quietly):
+                 ref10m, decoder, distance, drive, pulse_samples, start_on, seed, stall,
+                 rebuild_quietly):
     """Run a virtual node and serve it like a board.
 
     The node is the real gateware, compiled to a program the first time (about a minute; after
@@ -144,8 +151,8 @@ def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, addr
         options = node_options(
             samples=int(samples), channels=channels, fine=fine, link=link,
             baud=baud if link == "uart" else None, sources=_read(sources, seed), pps=pps,
-            ref10m=ref10m, drive=drive, pulse_samples=pulse_samples, start_on=start_on, seed=seed,
-            stall=stall)
+            ref10m=ref10m, decoder=decoder, distance=distance, drive=drive,
+            pulse_samples=pulse_samples, start_on=start_on, seed=seed, stall=stall)
         engine = Engine(progress=progress, **options)
     except (ToolMissing, BuildError, ValueError, TypeError) as error:
         raise click.ClickException(str(error)) from None
@@ -156,7 +163,8 @@ def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, addr
         # The one line on standard output: what to open.
         click.echo(server.url)
         console.print(f"virtual node: {channels} channels, {samples} samples per clock of "
-                      f"{float(config.tick_ps) / 1000:g} ns, link {link}; Ctrl-C ends it",
+                      f"{float(config.tick_ps) / 1000:g} ns, link {link}"
+                      f"{', with a decoder' if config.decoder else ''}; Ctrl-C ends it",
                       highlight=False)
         stop[0] = _show(server, config, console)
 

@@ -1,12 +1,14 @@
 """From words and numbers, as an address or a command line has them, to an engine's arguments."""
 
+import os
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
 from quantacore.sim.node.sources import as_source, parse_reference
 
-__all__ = ["node_options"]
+__all__ = ["decoder_shape", "node_options"]
 
 _CONFIG = {"channels": int, "samples": int, "fine": bool, "clock_hz": Fraction,
            "buffer_depth": int, "row_depth": int}
@@ -30,8 +32,51 @@ def _convert(name, value, kind):
         raise ValueError(f"{name} must be {what}, not {value!r}") from None
 
 
+def _for_distance(distance):
+    """Shape of a decoder for a rotated surface code with circuit noise."""
+    from quantacore.gateware.layouts.decoder import DecoderShape
+
+    if distance < 3 or distance % 2 == 0 or distance > 21:
+        raise ValueError(f"distance must be odd, 3 to 21, not {distance}")
+    spaces = (distance**2 - 1) // 2
+    # Edges and shortcuts of one round of such a code, counted by the compiler.
+    edges, shortcuts = 3 * distance**2 - 4 * distance + 1, 17 * distance**2 - 34 * distance + 15
+    # Windows and lists that such codes need at useful noise, as the compiler chooses them.
+    time_bits, capacity, event_bits = {3: (3, 16, 8), 5: (4, 32, 9)}.get(distance, (5, 64, 10))
+    return DecoderShape(
+        space_bits=(spaces - 1).bit_length(), edge_bits=(edges - 1).bit_length(),
+        shortcut_bits=(shortcuts - 1).bit_length(), time_bits=time_bits, capacity=capacity,
+        event_bits=event_bits)
+
+
+def decoder_shape(decoder=None, distance=None):
+    """The decoder that a node is built with, or None.
+
+    Parameters
+    ----------
+    decoder : DecoderShape, DecoderImage, path or None
+        A path is that of an image, which names the shape it was compiled for.
+    distance : int, str or None
+        Instead: a rotated surface code of that distance.
+    """
+    if decoder is not None and distance not in (None, ""):
+        raise ValueError("decoder and distance both say which decoder to build: give one")
+    if distance not in (None, ""):
+        return _for_distance(_convert("distance", distance, int))
+    if isinstance(decoder, str | os.PathLike) and str(decoder):
+        from quantacore.gateware.layouts.decoder import DecoderImage
+
+        try:
+            content = Path(decoder).read_bytes()
+        except OSError as error:
+            raise ValueError(f"Decoder image {decoder}: {error.strerror}; write one with "
+                             f"quantacore decode compile") from None
+        return DecoderImage.from_bytes(content).shape
+    return getattr(decoder, "shape", decoder) or None
+
+
 def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, component=None,
-                 **options):
+                 decoder=None, distance=None, **options):
     """Keyword arguments for :class:`~quantacore.sim.node.engine.Engine`.
 
     Parameters
@@ -46,6 +91,8 @@ def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, c
         What drives the references, or text for
         :func:`~quantacore.sim.node.sources.parse_reference` (``"on"``: an ideal one).
     component : wiring.Component or None
+    decoder, distance
+        See :func:`decoder_shape`; by default the node has no decoder.
     options
         ``link``, ``baud``, ``host_baud``, ``seed``, ``drive``, ``pulse_samples``, ``start_on``,
         ``stall``, ``host_bytes``: the engine's, as values or text.
@@ -57,11 +104,15 @@ def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, c
     """
     unknown = sorted(options.keys() - _CONFIG.keys() - _ENGINE.keys())
     if unknown:
-        known = ", ".join(sorted(["source", "pps", "ref10m", *_CONFIG, *_ENGINE]))
+        known = ", ".join(sorted(["source", "pps", "ref10m", "decoder", "distance", *_CONFIG,
+                                  *_ENGINE]))
         raise ValueError(f"A virtual node has no option {', '.join(unknown)}; it has {known}")
     values = {name: _convert(name, value, {**_CONFIG, **_ENGINE}[name])
               for name, value in options.items() if value is not None}
     shape = {name: values.pop(name) for name in _CONFIG if name in values}
+    built = decoder_shape(decoder, distance)
+    if built is not None:
+        shape["decoder"] = built
     if config is None:
         from quantacore.gateware.node import NodeConfig
 

@@ -1,9 +1,20 @@
 """The words that travel: every size and offset, pinned."""
 
+import enum
+
 import pytest
 from amaranth.hdl import Shape
+from amaranth.lib import data
 
-from quantacore.gateware.layouts import frames, identity, tagger, tags, timing
+from quantacore.gateware.layouts import (
+    decoder,
+    decoder_registers,
+    frames,
+    identity,
+    tagger,
+    tags,
+    timing,
+)
 from quantacore.gateware.layouts.link import LinkFlags
 
 #: Structure: bits, then (field, offset, bits).
@@ -19,9 +30,39 @@ STRUCTS = {
     identity.Protocol: (32, [("link", 0, 8), ("layout", 8, 8), ("reserved", 16, 16)]),
     frames.CreditFlags: (2, [("rewind", 0, 1), ("keep", 1, 1)]),
     identity.Capabilities: (32, [("fine", 0, 1), ("histogram", 1, 1), ("discipline", 2, 1),
-                                 ("uart", 3, 1), ("simulated", 4, 1), ("reserved", 5, 27)]),
+                                 ("uart", 3, 1), ("simulated", 4, 1), ("decoder", 5, 1),
+                                 ("reserved", 6, 26)]),
     identity.Geometry: (32, [("channels", 0, 8), ("samples", 8, 8), ("buffer_depth_log2", 16, 8),
                              ("bins_log2", 24, 8)]),
+    decoder.WindowFlags: (8, [("overflow", 0, 1), ("escaped", 1, 1), ("events_dropped", 2, 1),
+                              ("walk_error", 3, 1), ("gap", 4, 1), ("last", 5, 1),
+                              ("second_pass", 6, 1), ("reserved", 7, 1)]),
+    decoder.VerdictRecord: (64, [("obs", 0, 8), ("flags", 8, 8), ("largest", 16, 4),
+                                 ("layers", 20, 6), ("basis", 26, 1), ("reserved", 27, 1),
+                                 ("round", 28, 32), ("kind", 60, 4)]),
+    decoder.TimingRecord: (64, [("latency", 0, 16), ("clocks", 16, 18), ("backlog", 34, 12),
+                                ("defects", 46, 7), ("basis", 53, 1), ("reserved", 54, 6),
+                                ("kind", 60, 4)]),
+    decoder.MatchRecord: (64, [("space", 0, 8), ("round", 8, 24), ("other_space", 32, 8),
+                               ("delta", 40, 5), ("boundary", 45, 1), ("obs", 46, 8),
+                               ("basis", 54, 1), ("reserved", 55, 5), ("kind", 60, 4)]),
+    decoder.EscapeRecord: (64, [("space", 0, 8), ("round", 8, 32), ("basis", 40, 1),
+                                ("reserved", 41, 19), ("kind", 60, 4)]),
+    decoder_registers.DecoderControl: (10, [("enable", 0, 1), ("correlation", 1, 1),
+                                            ("matches", 2, 1), ("reserved", 3, 5),
+                                            ("references", 8, 2)]),
+    decoder_registers.DecoderStatus: (3, [("idle", 0, 1), ("clearing", 1, 1),
+                                          ("partial_round", 2, 1)]),
+    decoder_registers.DecoderSizes: (49, [
+        ("space_bits", 0, 4), ("delta_bits", 4, 4), ("time_bits", 8, 4), ("observables", 12, 4),
+        ("slot_bits", 16, 4), ("cluster", 20, 4), ("edge_bits", 24, 4), ("shortcut_bits", 28, 4),
+        ("event_bits", 32, 4), ("correlation", 36, 1), ("reserved", 37, 3), ("sites", 40, 9)]),
+    decoder_registers.LoadAddress: (32, [("address", 0, 24), ("table", 24, 3), ("reserved", 27, 4),
+                                         ("basis", 31, 1)]),
+    decoder_registers.RoundHeader: (32, [("number", 0, 28), ("erased", 28, 1), ("raw", 29, 1),
+                                         ("last", 30, 1), ("first", 31, 1)]),
+    decoder_registers.FrameState: (64, [("obs", 0, 8), ("last", 8, 1), ("windows", 9, 23),
+                                        ("rounds", 32, 32)]),
 }
 
 #: Enumeration: bits, values.
@@ -39,6 +80,11 @@ ENUMS = {
     timing.Reference: (1, {"PPS": 0, "CLOCK": 1}),
     tagger.Edges: (2, {"NONE": 0, "RISING": 1, "FALLING": 2, "BOTH": 3}),
     tagger.HistogramMode: (1, {"START_STOP": 0, "ALL_PAIRS": 1}),
+    decoder.Table: (3, {"PAIR": 0, "HOP": 1, "BOUND": 2, "EDGE": 3, "SHORT": 4, "ERASE": 5}),
+    decoder.Stage: (4, {"LOAD": 0, "FILL": 1, "ERASE": 2, "GROW": 3, "MATCH": 4, "EXCHANGE": 5,
+                        "GROW_AGAIN": 6, "MATCH_AGAIN": 7, "COMMIT": 8}),
+    decoder.PartnerKind: (2, {"SLOT": 0, "BOUNDARY": 1, "ESCAPED": 2}),
+    decoder.DecoderRecordKind: (4, {"VERDICT": 8, "TIMING": 9, "MATCH": 10, "ESCAPE": 11}),
 }
 
 
@@ -57,16 +103,19 @@ def test_values_of_enumeration(enumeration):
     assert {member.name: member.value for member in enumeration} == values
 
 
-@pytest.mark.parametrize("module", [tags, frames, identity])
+@pytest.mark.parametrize("module", [tags, frames, identity, decoder, decoder_registers])
 def test_every_public_word_is_pinned(module):
     for name in module.__all__:
         value = getattr(module, name)
-        if isinstance(value, type):
+        # Flags have a test of their own, below.
+        if isinstance(value, type) and issubclass(value, data.Struct | enum.Enum) \
+                and value is not decoder_registers.DecoderFlags:
             assert value in STRUCTS or value in ENUMS, f"{name} has no row in this table"
 
 
 @pytest.mark.parametrize("flags", [LinkFlags, timing.TimingFlags, tagger.TaggerFlags,
-                                   tagger.HistogramFlags], ids=lambda flags: flags.__name__)
+                                   tagger.HistogramFlags, decoder_registers.DecoderFlags],
+                         ids=lambda flags: flags.__name__)
 def test_flags_are_single_bits_without_gaps(flags):
     assert [(f.offset, Shape.cast(f.shape).width) for _name, f in flags.as_shape()] == [
         (i, 1) for i in range(Shape.cast(flags).width)]
@@ -114,3 +163,22 @@ def test_picoseconds_survive_fine_units():
         assert round(fine * 8000 / tags.FINE_PER_TICK) == ps
 
 
+def test_kinds_of_tag_and_decoder_records_differ():
+    assert not {kind.value for kind in tags.TagKind} & {
+        kind.value for kind in decoder.DecoderRecordKind}
+
+
+@pytest.mark.parametrize("shape", [
+    decoder.DecoderShape(space_bits=1),
+    decoder.DecoderShape(space_bits=8, delta_bits=5, observables=8, edge_bits=13, shortcut_bits=14,
+                         event_bits=12, sites=256)])
+def test_every_decoder_fits_the_registers_and_the_round(shape):
+    sizes = decoder_registers.DecoderSizes.const(decoder_registers.sizes_of(shape))
+    assert {name: getattr(sizes, name) for name, _ in decoder_registers.DecoderSizes.as_shape()
+            } == decoder_registers.sizes_of(shape)
+    assert max(shape.table_depth(t) for t in decoder.Table) <= 1 << (
+        decoder_registers.LOAD_ADDRESS_BITS)
+    assert all(decoder_registers.load_words(shape, table) <= 2 for table in decoder.Table)
+    # A whole round goes into one request of the link.
+    assert 1 + 2 * decoder_registers.round_words(shape) + decoder_registers.erasure_words(
+        shape) <= frames.MAX_PAYLOAD_WORDS
