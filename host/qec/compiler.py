@@ -158,10 +158,12 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
     shape : DecoderShape, optional
         The build to compile for. Without it, the smallest that holds the model.
     delta_bits : int
-        The distance table of a periodic model covers ``2**delta_bits`` layers. Default 3.
+        The distance table of a periodic model covers ``2**delta_bits`` layers. Default 2:
+        matches over four layers or more are rarer than what they would cost in time.
     capacity, cluster, event_bits : int, optional
         Of the shape, where none is given. Defaults: a list that six standard deviations of the
-        number of defects in a window fit, 14, and 8 to 10 with the capacity.
+        number of defects in a window fit, 12 (14 for a full table), and 8 to 10 with the
+        capacity.
     correlation : bool
         Make the tables of the second pass.
     degenerate : bool
@@ -173,7 +175,7 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
         measured models 1.00.
     commit, buffer, reach : int, optional
         Run-time settings. Defaults: ``commit``/``buffer`` 3/3 for up to 4 spaces (distance 3),
-        5/5 up to 12 (distance 5), else 14/7; 1/0 for a full table, which is one window of one
+        5/5 up to 12 (distance 5), else 18/6; 1/0 for a full table, which is one window of one
         layer. ``reach``: one and a half times the median edge's weight, 60 to 120.
 
     Returns
@@ -388,8 +390,8 @@ def _fit_shape(shape, need):
                                    f"A build with {would} would hold it")
 
 
-def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capacity=None, cluster=14,
-           event_bits=None, correlation=True, degenerate=True, commit=None, buffer=None,
+def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capacity=None,
+           cluster=None, event_bits=None, correlation=True, degenerate=True, commit=None, buffer=None,
            reach=None):
     if shape is not None:
         correlation = shape.correlation
@@ -401,7 +403,7 @@ def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capaci
                 f"holds {max(map(len, cell.spaces))} detectors per basis); this one has "
                 f"delta_bits={shape.delta_bits}")
     if delta_bits is None:
-        delta_bits = 3
+        delta_bits = 2
     if not cell.periodic:
         delta_bits = 0
     spaces = max(len(known) for known in cell.spaces)
@@ -420,10 +422,12 @@ def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capaci
                                    f"{_MOST_SITES}. Compile with erasures=False")
     erased = site_lists(effects, scale)
 
+    if cluster is None:
+        cluster = 12 if cell.periodic else 14
     small = spaces <= 12
     settings = {
-        "commit": ((3 if spaces <= 4 else 5 if small else 14) if cell.periodic else 1),
-        "buffer": ((3 if spaces <= 4 else 5 if small else 7) if cell.periodic else 0),
+        "commit": ((3 if spaces <= 4 else 5 if small else 18) if cell.periodic else 1),
+        "buffer": ((3 if spaces <= 4 else 5 if small else 6) if cell.periodic else 0),
         "reach": _reach_setting(cell, scale)}
     for name, value in (("commit", commit), ("buffer", buffer), ("reach", reach)):
         if value is not None:

@@ -63,21 +63,29 @@ def quantise(weights, scale):
     return np.where(scaled > LARGEST, NONE, scaled).astype(np.int64)
 
 
+#: Lightest shortcut, as a part of the basis' median edge, and as a weight.
+_FLOOR, _HIGHEST_FLOOR = 0.3, 48
+
+
 def shortcut_lists(cell, scale):
     """Per basis and edge, the shortcuts worth keeping: (u, du, v, dv, weight, observables).
 
-    One is worth keeping where it makes its edge lighter, in integers. Strongest first, at most
-    as many as an edge word can count. Returns the lists and how many were cut off.
+    One is worth keeping where it makes its edge lighter, in integers. None is made lighter than a
+    part of the middle edge: a shortcut is believed only as far as the match that causes it, and
+    at distance 3 single faults of three components would be decoded wrongly. Strongest first, at
+    most as many as an edge word can count. Returns the lists and how many were cut off.
     """
     most = (1 << COUNT_BITS) - 1
     low, high = -(1 << (OFFSET_BITS - 1)), (1 << (OFFSET_BITS - 1)) - 1
     lists, cut = [], 0
     for basis in range(BASES):
         lists.append([])
+        own = [np.rint(np.log(1 / edge.probability - 1) * scale) for edge in cell.edges[basis]]
+        floor = min(_HIGHEST_FLOOR, int(_FLOOR * np.median(own))) if own else 0
         for edge in cell.edges[basis]:
             kept = []
             for u, du, v, dv, q, p, observables in edge.shortcuts:
-                weight = int(np.rint(np.log((1 - q) / q) * scale))
+                weight = max(floor, int(np.rint(np.log((1 - q) / q) * scale)))
                 if weight > LARGEST or weight >= np.rint(np.log((1 - p) / p) * scale):
                     continue
                 if not (low <= du <= high and low <= dv <= high):
