@@ -1,8 +1,7 @@
 """Frames from the line: stored whole and checked before anybody acts on them."""
 
 from amaranth import *
-from amaranth.lib import crc, data, stream, wiring
-from amaranth.lib.crc.catalog import CRC32_ETHERNET
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quantacore.gateware.layouts.frames import (
@@ -12,6 +11,7 @@ from quantacore.gateware.layouts.frames import (
     FrameHeader,
 )
 from quantacore.gateware.link.cobs import CobsDecoder
+from quantacore.gateware.link.crc import CRC32
 from quantacore.gateware.link.ram import ByteRAM
 from quantacore.gateware.stream import connect_streams
 
@@ -59,7 +59,7 @@ class FrameReceiver(wiring.Component):
         m = Module()
         m.submodules.cobs = cobs = CobsDecoder()
         connect_streams(m, wiring.flipped(self.i), cobs.i)
-        m.submodules.crc = check = crc.Parameters(CRC32_ETHERNET, data_width=8).create()
+        m.submodules.crc = check = CRC32()
         m.submodules.store = store = ByteRAM(depth=256 * _FRAMES)
 
         fill, oldest = Signal(range(_FRAMES)), Signal(range(_FRAMES))

@@ -1,8 +1,7 @@
 """From answers and records to bytes on the line."""
 
 from amaranth import *
-from amaranth.lib import crc, data, stream, wiring
-from amaranth.lib.crc.catalog import CRC32_ETHERNET
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quantacore.gateware.layouts.frames import (
@@ -15,6 +14,7 @@ from quantacore.gateware.layouts.frames import (
     Op,
 )
 from quantacore.gateware.link.cobs import CobsEncoder
+from quantacore.gateware.link.crc import CRC32
 from quantacore.gateware.link.ram import ByteRAM
 from quantacore.gateware.stream import Queue, connect_streams
 
@@ -90,7 +90,7 @@ class Transmitter(wiring.Component):
         m = Module()
         m.submodules.answers = answers = ByteRAM(depth=256 * SLOTS)
         m.submodules.queue = queue = Queue(Post, depth=8)
-        m.submodules.crc = check = crc.Parameters(CRC32_ETHERNET, data_width=8).create()
+        m.submodules.crc = check = CRC32()
         m.submodules.encoder = encoder = CobsEncoder()
         connect_streams(m, wiring.flipped(self.posts), queue.i)
         connect_streams(m, encoder.o, wiring.flipped(self.o))

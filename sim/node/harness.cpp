@@ -7,7 +7,8 @@
 //
 // Clocking. The Verilog's `posedge clk` is rewritten to "either edge" before it is Verilated, so
 // every change of `clk` is one tick and one evaluation; nothing else differs. Within a tick:
-// set inputs, settle combinational paths if a link input changed, take handshakes, clock.
+// set inputs, settle combinational paths if a link input changed, take handshakes, clock. With
+// BY_NEED (see activity.py) the model does all of that in one evaluation.
 
 #include <cstdint>
 #include <cstring>
@@ -365,7 +366,7 @@ struct Engine {
             if (tick >= next_event) drive_inputs();
 
 #if LINK_PIPE
-            bool settle = settle_always;
+            [[maybe_unused]] bool settle = settle_always;
             const bool sending = !to_node.empty();
             if (sending != static_cast<bool>(top->QC_RX_VALID)) {
                 top->QC_RX_VALID = sending;
@@ -379,7 +380,12 @@ struct Engine {
                 top->QC_TX_READY = !host_full;
                 settle = true;
             }
+#if BY_NEED
+            // One evaluation takes the inputs in, answers, and makes the tick.
+            clock();
+#else
             if (settle) top->eval();
+#endif
             if (sending && top->QC_RX_READY) {
                 to_node.pop();
                 ++bytes_in;
@@ -392,12 +398,14 @@ struct Engine {
                     ++bytes_out;
                 }
             }
+#if !BY_NEED
             clock();
+#endif
 #else
             bool took = false;
             top->rxd = line_out.tick(to_node, took);
             if (took) ++bytes_in;
-            if (settle_always) top->eval();
+            if (settle_always && !BY_NEED) top->eval();
             uint8_t byte;
             if (line_in.tick(top->txd, byte)) {
                 // A UART has no way to say stop: what the host has no room for is gone.

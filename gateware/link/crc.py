@@ -1,0 +1,64 @@
+"""The frame check: CRC-32 of IEEE 802.3, one byte per clock."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["CRC32"]
+
+#: The polynomial, lowest power in the top bit, as the register is.
+_POLYNOMIAL = 0xEDB88320
+#: What stays in the register behind a message and its CRC.
+_RESIDUE = 0xDEBB20E3
+
+
+def _byte_step(byte):
+    for _ in range(8):
+        byte = byte >> 1 ^ (_POLYNOMIAL if byte & 1 else 0)
+    return byte
+
+
+class CRC32(wiring.Component):
+    """CRC-32 as in Ethernet, zlib and PNG.
+
+    The same as ``amaranth.lib.crc`` with ``CRC32_ETHERNET``, written by words: it makes the same
+    gates, and a simulator has a tenth of the operations to do.
+
+    Members
+    -------
+    start : In(1)
+        Begin anew. A byte that comes in the same clock is the first.
+    valid : In(1)
+        Take ``data``.
+    data : In(8)
+    crc : Out(32)
+        CRC of the bytes so far, one clock after the last of them; lowest byte goes first.
+    match_detected : Out(1)
+        The bytes so far end with the CRC of those before.
+    """
+
+    start: In(1)
+    valid: In(1)
+    data: In(8)
+    crc: Out(32)
+    match_detected: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        state = Signal(32, init=0xFFFFFFFF)
+        before = Signal(32)
+        m.d.comb += [
+            before.eq(Mux(self.start, 0xFFFFFFFF, state)),
+            self.crc.eq(~state),
+            self.match_detected.eq(state == _RESIDUE),
+        ]
+        low = Signal(8)
+        m.d.comb += low.eq(before[:8] ^ self.data)
+        after = before >> 8
+        for bit in range(8):
+            after = after ^ (low[bit].replicate(32) & _byte_step(1 << bit))
+        with m.If(self.valid):
+            m.d.sync += state.eq(after)
+        with m.Elif(self.start):
+            m.d.sync += state.eq(before)
+        return m
