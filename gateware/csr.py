@@ -21,10 +21,19 @@ __all__ = ["LATENCY", "CsrSignature", "RegisterBank", "AbsentBank", "CsrDecoder"
 #: Clocks from a request at the decoder to ``done``.
 LATENCY = 4
 #: Words that one stage of a bank's read multiplexer selects from.
-_GROUP = 16
+_GROUP = 8
 #: Bits of a word address in a frame.
 _ADDRESS_BITS = 16
 _WORD = (1 << WORD_BITS) - 1
+
+
+def _any_of(values):
+    """Bitwise or of all, as a balanced tree."""
+    values = list(values) or [C(0, 1)]
+    while len(values) > 1:
+        values = [values[i] | values[i + 1] if i + 1 < len(values) else values[i]
+                  for i in range(0, len(values), 2)]
+    return values[0]
 
 
 class CsrSignature(wiring.Signature):
@@ -65,7 +74,7 @@ class RegisterBank(wiring.Component):
     read-only       ``r``: In
     write-only      ``r``: Out with the word written, ``r_written``: Out(1)
     clear by one    ``r``: In, the flags as they stand; ``r_clear``: Out, ones written
-    memory          ``r_address``: Out, ``r_data``: In, one clock later
+    memory          ``r_address``: Out, ``r_data``: In, two clocks later
     ==============  ==================================================================
 
     A read-write register has its new value 2 clocks after the request on the bus, a write-only
@@ -125,6 +134,15 @@ class RegisterBank(wiring.Component):
             return register.init - (1 << register.width)
         return register.init
 
+    @staticmethod
+    def _status(register, write):
+        """The answer to a request for this register."""
+        if register.access is Access.READ_ONLY or isinstance(register, Memory):
+            return Mux(write, Status.READ_ONLY, Status.ACK)
+        if register.access is Access.WRITE_ONLY:
+            return Mux(write, Status.ACK, Status.WRITE_ONLY)
+        return Status.ACK
+
     def _elements(self):
         """``(offset, register, port getter)`` for each element of each register."""
         for offset, register in self.block.offsets():
@@ -140,16 +158,51 @@ class RegisterBank(wiring.Component):
         m = Module()
         bus = self.bus
 
-        # Clock 1: the request, registered.
-        address = Signal.like(bus.address)
+        # Clock 1: the request, registered, and what it means. Each word has a bit of its own, so
+        # that nothing behind has to look at the address, and one for each direction, because what
+        # is written and what is read lie far apart. Everything that happens on a request stands
+        # inside one condition: a bank is idle nearly always, and a simulator then passes it by.
+        read_hits, write_hits = {}, {}
+        for offset, register, _port in self._elements():
+            for word in range(offset, offset + register.words):
+                if register.access is not Access.WRITE_ONLY:
+                    read_hits[word] = Signal(name=f"read_hit_{word}")
+                if register.access is not Access.READ_ONLY:
+                    write_hits[word] = Signal(name=f"write_hit_{word}")
         w_data = Signal(WORD_BITS)
         read, write = Signal(), Signal()
-        m.d.sync += [address.eq(bus.address), w_data.eq(bus.w_data),
-                     read.eq(bus.read), write.eq(bus.write)]
+        status_1, has_high_1, from_copy_1 = Signal(Status), Signal(), Signal()
+        in_memory_1 = Signal()
+        copied, copy_address = Signal(), Signal.like(bus.address)
+        m.d.sync += [read.eq(bus.read), write.eq(bus.write)]
+        with m.If(bus.read | bus.write):
+            m.d.sync += [
+                w_data.eq(bus.w_data), status_1.eq(Status.UNMAPPED), has_high_1.eq(0),
+                in_memory_1.eq(0), from_copy_1.eq(copied & (bus.address == copy_address)),
+            ]
+            with m.Switch(bus.address):
+                for offset, register, _port in self._elements():
+                    for word in range(register.words):
+                        with m.Case(offset + word):
+                            m.d.sync += status_1.eq(self._status(register, bus.write))
+                            if register.words == 2 and word == 0:
+                                m.d.sync += has_high_1.eq(register.access is not Access.WRITE_ONLY)
+            for offset, register in self.block.offsets():
+                if isinstance(register, Memory):
+                    with m.If((bus.address >= offset) & (bus.address < offset + register.depth)):
+                        m.d.sync += [in_memory_1.eq(1),
+                                     status_1.eq(self._status(register, bus.write))]
+        for strobe, hits in ((bus.read, read_hits), (bus.write, write_hits)):
+            with m.If(strobe):
+                m.d.sync += [hit.eq(bus.address == word) for word, hit in hits.items()]
+        # The copy of a high half is for the next read in this bank, and only if that reads the
+        # other word of the same register.
+        with m.If(bus.read):
+            m.d.sync += [copied.eq(0), copy_address.eq(bus.address + 1)]
+        with m.If(read):
+            m.d.sync += copied.eq(has_high_1)
 
-        # What can be read at each word, and what each word does when it is written. Everything
-        # that happens on a request stands inside one condition: a bank is idle nearly always, and
-        # a simulator then passes it by.
+        # What can be read at each word, and what each word does when it is written.
         words, highs, written = {}, {}, {}
         for offset, register, port in self._elements():
             if register.access is not Access.WRITE_ONLY:
@@ -177,84 +230,50 @@ class RegisterBank(wiring.Component):
             else:
                 commit = [], [port("_clear").eq(data)]
             written[offset + register.words - 1] = commit
-        with m.If(write), m.Switch(address):
+        with m.If(write):
             for offset, (sync, comb) in written.items():
-                with m.Case(offset):
+                with m.If(write_hits[offset]):
                     m.d.sync += sync
                     m.d.comb += comb
 
-        # Clock 2: one word of each group. The high half of a 64-bit register is selected in the
-        # same clock as its low half, so that the two belong together.
-        groups = 1 + max(words | highs | {0: 0}) // _GROUP
-        stage = Array(Signal(WORD_BITS, name=f"group_{i}") for i in range(groups))
-        stage_high = Array(Signal(WORD_BITS, name=f"group_high_{i}") for i in range(groups))
-        with m.If(read):
-            for table, stages in ((words, stage), (highs, stage_high)):
-                for group in range(groups):
-                    with m.Switch(address[:_GROUP.bit_length() - 1]):
-                        for offset, value in table.items():
-                            if offset // _GROUP == group:
-                                with m.Case(offset % _GROUP):
-                                    m.d.sync += stages[group].eq(value)
+        # Clock 2: the word, if it is in the group, else zero. The high half of a 64-bit register
+        # is selected in the same clock as its low half, so that the two belong together.
+        def grouped(table, name):
+            offsets = list(table)
+            for first in range(0, len(offsets), _GROUP):
+                group = Signal(WORD_BITS, name=f"{name}_{first // _GROUP}")
+                with m.If(read):
+                    m.d.sync += group.eq(_any_of(
+                        table[offset] & read_hits[offset].replicate(len(table[offset]))
+                        for offset in offsets[first:first + _GROUP]))
+                yield group
 
-        # The copy of a high half is for the next read in this bank, and only if that reads the
-        # other word of the same register.
-        copied = Signal()
-        copy_address = Signal.like(address)
-        group_2 = Signal(range(max(2, groups)))
+        low_words, high_words = list(grouped(words, "group")), list(grouped(highs, "group_high"))
         from_copy, has_high, in_memory = Signal(), Signal(), Signal()
         read_2, done_2, status_2 = Signal(), Signal(), Signal(Status)
-        memory_data = Signal(WORD_BITS)
-        m.d.sync += [
-            group_2.eq(address[_GROUP.bit_length() - 1:]),
-            from_copy.eq(copied & (address == copy_address)),
-            has_high.eq(0), in_memory.eq(0),
-            read_2.eq(read), done_2.eq(read | write),
-            status_2.eq(Status.UNMAPPED),
-        ]
-        with m.If(read):
-            m.d.sync += copied.eq(0)
-        with m.If(read | write), m.Switch(address):
-            for offset, register, _port in self._elements():
-                for word in range(register.words):
-                    with m.Case(offset + word):
-                        if register.access is Access.READ_ONLY:
-                            m.d.sync += status_2.eq(Mux(write, Status.READ_ONLY, Status.ACK))
-                        elif register.access is Access.WRITE_ONLY:
-                            m.d.sync += status_2.eq(Mux(read, Status.WRITE_ONLY, Status.ACK))
-                        else:
-                            m.d.sync += status_2.eq(Status.ACK)
-                        if offset in highs and word == 0:
-                            m.d.sync += has_high.eq(1)
-                            with m.If(read):
-                                m.d.sync += [copied.eq(1), copy_address.eq(offset + 1)]
-        for offset, register in self.block.offsets():
+        m.d.sync += [read_2.eq(read), done_2.eq(read | write)]
+        with m.If(read | write):
+            m.d.sync += [from_copy.eq(from_copy_1), has_high.eq(has_high_1),
+                         in_memory.eq(in_memory_1), status_2.eq(status_1)]
+        memory_data = C(0, WORD_BITS)
+        for _offset, register in self.block.offsets():
             if isinstance(register, Memory):
-                inside = Signal(name=f"{register.name}_inside")
-                m.d.comb += [
-                    inside.eq((address >= offset) & (address < offset + register.depth)),
-                    # A clock early, from the request itself: the data then comes with ``address``.
-                    getattr(self, f"{register.name}_address").eq(bus.address),
-                ]
-                with m.If(inside):
-                    m.d.sync += [
-                        in_memory.eq(1),
-                        memory_data.eq(Value.cast(getattr(self, f"{register.name}_data"))),
-                        status_2.eq(Mux(write, Status.READ_ONLY, Status.ACK)),
-                    ]
+                # From the request itself: there is a clock more for a slow memory.
+                m.d.comb += getattr(self, f"{register.name}_address").eq(bus.address)
+                memory_data = Value.cast(getattr(self, f"{register.name}_data"))
 
         # Clock 3: one group.
         high_half = Signal(WORD_BITS)
         m.d.sync += [bus.done.eq(done_2), bus.status.eq(status_2), bus.r_data.eq(0)]
         with m.If(read_2):
             with m.If(has_high):
-                m.d.sync += high_half.eq(stage_high[group_2])
+                m.d.sync += high_half.eq(_any_of(high_words))
             with m.If(in_memory):
                 m.d.sync += bus.r_data.eq(memory_data)
             with m.Elif(from_copy):
                 m.d.sync += bus.r_data.eq(high_half)
-            with m.Elif(status_2 == Status.ACK):
-                m.d.sync += bus.r_data.eq(stage[group_2])
+            with m.Else():
+                m.d.sync += bus.r_data.eq(_any_of(low_words))
         return m
 
 

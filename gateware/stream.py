@@ -1,8 +1,10 @@
 """Streams: typed queues and a connection that compares shapes."""
 
 from amaranth import *
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from quantacore.gateware.ram import RAM
 
 __all__ = ["connect_streams", "Queue", "Merge"]
 
@@ -21,7 +23,10 @@ def connect_streams(m, source, sink):
 
 
 class Queue(wiring.Component):
-    """First-in first-out queue in block RAM, one transfer per clock in and out.
+    """First-in first-out queue in RAM, one transfer per clock in and out.
+
+    Where the RAM is a block RAM the output's payload comes late in the clock: it should meet
+    nothing but a register.
 
     Parameters
     ----------
@@ -53,17 +58,35 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.fifo = queue = fifo.SyncFIFOBuffered(
-            width=Shape.cast(self.shape).width, depth=self.depth)
+        width = Shape.cast(self.shape).width
+        # One entry stands at the output: the word that the memory was last asked for.
+        address_bits = max(1, (self.depth - 2).bit_length())
+        m.submodules.store = store = RAM(width=width, depth=1 << address_bits, block=False)
+        into, out, fetch = Signal(), Signal(), Signal()
+        full = Signal()
+        # Entries in the memory, and whether there are any.
+        stored, some = Signal(range(self.depth)), Signal()
         m.d.comb += [
-            queue.w_data.eq(Value.cast(self.i.payload)),
-            queue.w_en.eq(self.i.valid),
-            self.i.ready.eq(queue.w_rdy),
-            Value.cast(self.o.payload).eq(queue.r_data),
-            self.o.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.o.ready),
-            self.level.eq(queue.level),
+            into.eq(self.i.valid & self.i.ready), out.eq(self.o.valid & self.o.ready),
+            fetch.eq(some & (~self.o.valid | self.o.ready)),
+            self.i.ready.eq(~full),
+            store.write.eq(into), store.write_data.eq(Value.cast(self.i.payload)),
+            store.read.eq(fetch), Value.cast(self.o.payload).eq(store.read_data),
         ]
+        with m.If(into):
+            m.d.sync += store.write_address.eq(store.write_address + 1)
+        with m.If(fetch):
+            m.d.sync += [store.read_address.eq(store.read_address + 1), self.o.valid.eq(1)]
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(into & ~fetch):
+            m.d.sync += [stored.eq(stored + 1), some.eq(1)]
+        with m.Elif(fetch & ~into):
+            m.d.sync += [stored.eq(stored - 1), some.eq(stored != 1)]
+        with m.If(into & ~out):
+            m.d.sync += [self.level.eq(self.level + 1), full.eq(self.level == self.depth - 1)]
+        with m.Elif(out & ~into):
+            m.d.sync += [self.level.eq(self.level - 1), full.eq(0)]
         return m
 
 

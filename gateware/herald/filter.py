@@ -6,8 +6,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quantacore.gateware.herald.edge import Item
-from quantacore.gateware.herald.rows import check_geometry
+from quantacore.gateware.herald.rows import check_geometry, choose
 from quantacore.gateware.layouts.tags import FINE_BITS
+from quantacore.gateware.ram import RAM
 
 __all__ = ["LATENCY", "Filter"]
 
@@ -85,9 +86,8 @@ class Filter(wiring.Component):
 
         # The end of the dead time that each edge would start if it were kept: 1 selects the dead
         # time, 2 adds it. `ends[k]` belongs to the item in stage k.
-        dead_times = Array(self.dead_time)
         dead_1, ends = Signal(32), {}
-        m.d.sync += dead_1.eq(dead_times[inputs.channel])
+        m.d.sync += dead_1.eq(choose(inputs.channel, self.dead_time))
         for number in (2, 3, 4, 5):
             ends[number] = Signal(_TIME_BITS, name=f"end_{number}")
         m.d.sync += ends[2].eq(s[1].time + dead_1)
@@ -97,20 +97,27 @@ class Filter(wiring.Component):
         # The end of each channel's dead time is fetched in stage 2, compared in stage 3 and
         # replaced in stage 4. What the two items ahead do to it after the fetch is added by
         # comparing with them as well. A later edge's dead time ends later, so any of the three
-        # comparisons is reason enough to drop.
-        table = Array(Signal(_TIME_BITS, name=f"until_{i}") for i in range(self.channels))
-        until_3 = Signal(_TIME_BITS)
+        # comparisons is reason enough to drop; so it does not matter whether the fetch sees what
+        # is replaced in the same clock.
+        m.submodules.table = table = RAM(
+            width=_TIME_BITS, depth=max(2, self.channels), block=False)
+        has_until, has_until_3 = Signal(self.channels), Signal()
         in_table_4, in_first_4, in_second_4 = Signal(), Signal(), Signal()
         same_first_3, same_second_3 = Signal(), Signal()
         kept_5, kept_6 = Signal(), Signal()
         keep_4 = Signal()
         m.d.sync += [
-            until_3.eq(table[s[2].channel]),
+            has_until_3.eq(has_until.bit_select(s[2].channel, 1)),
             same_first_3.eq(s[2].channel == s[3].channel),
             same_second_3.eq(s[2].channel == s[4].channel),
-            in_table_4.eq(s[3].time < until_3),
+            in_table_4.eq((s[3].time < table.read_data) & has_until_3),
             in_first_4.eq((s[3].time < ends[4]) & same_first_3),
             in_second_4.eq((s[3].time < ends[5]) & same_second_3),
+        ]
+        m.d.comb += [
+            table.read.eq(1), table.read_address.eq(s[2].channel),
+            table.write.eq(keep_4), table.write_address.eq(s[4].channel),
+            table.write_data.eq(ends[4]),
         ]
         m.d.comb += keep_4.eq(s[4].is_edge & ~(in_table_4 | (in_first_4 & kept_5)
                                                | (in_second_4 & kept_6)))
@@ -119,7 +126,7 @@ class Filter(wiring.Component):
         m.d.sync += drop_5.eq(s[4].is_edge & ~keep_4)
         for i in range(self.channels):
             with m.If(keep_4 & (s[4].channel == i)):
-                m.d.sync += table[i].eq(ends[4])
+                m.d.sync += has_until[i].eq(1)
             with m.If(drop_5 & (s[5].channel == i)):
                 m.d.sync += self.in_dead_time[i].eq(self.in_dead_time[i] + 1)
             with m.If(self.clear):
@@ -134,13 +141,12 @@ class Filter(wiring.Component):
 
         # Delay, in two halves.
         half = 40
-        delays = Array(self.delay)
         delay_6 = Signal(signed(24))
         low_7, carry_7, minus_7 = Signal(half), Signal(), Signal()
         pass_7, start_7 = Signal(), Signal()
         is_edge_5 = ~s[5].item.lost
         with m.If(is_edge_5):
-            m.d.sync += delay_6.eq(delays[s[5].channel])
+            m.d.sync += delay_6.eq(choose(s[5].channel, self.delay))
         with m.Else():
             m.d.sync += delay_6.eq(0)
         extended = Signal(signed(half))

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from quantacore.gateware.herald.rows import check_geometry, row_layout
+from quantacore.gateware.herald.rows import check_geometry, lowest, row_layout, several
 from quantacore.gateware.layouts.tagger import Edges
 from quantacore.gateware.layouts.tags import sample_word
 
@@ -105,14 +105,16 @@ class FrontEnd(wiring.Component):
         row_3, counts_3, started_3 = Signal(layout), [], Signal()
         m.d.sync += [row_3.eq(row_2), started_3.eq(started_2)]
         for j in range(self.samples):
-            m.d.sync += row_3.occupied[j].eq(
-                Cat(row_2.edges[i][j] for i in range(self.channels)).any())
+            bits = Cat(row_2.edges[i][j] for i in range(self.channels))
+            m.d.sync += [row_3.occupied[j].eq(bits.any()), row_3.several[j].eq(several(bits))]
         for i in range(self.channels):
             count = Signal(range(self.samples + 1), name=f"count_{i}")
             m.d.sync += count.eq(_total(row_2.edges[i][j] for j in range(self.samples)))
             counts_3.append(count)
         m.d.sync += [
             self.o.payload.eq(row_3),
+            self.o.payload.first.eq(lowest(row_3.occupied)),
+            self.o.payload.single.eq(~several(row_3.occupied)),
             self.o.valid.eq(row_3.occupied.any()),
             self.count.eq(_total(counts_3)),
             self.started.eq(started_3),

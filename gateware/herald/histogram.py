@@ -2,7 +2,7 @@
 
 from amaranth import *
 from amaranth.hdl import signed
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -15,6 +15,7 @@ from quantacore.gateware.layouts.tagger import (
     HistogramMode,
 )
 from quantacore.gateware.layouts.tags import FINE_BITS
+from quantacore.gateware.ram import RAM
 from quantacore.gateware.stream import Queue
 from quantacore.gateware.telemetry.sticky import StickyFlags
 
@@ -44,7 +45,7 @@ class _BinCounter(wiring.Component):
     full : Out(1)
         High for one clock per increment refused because the bin holds the largest number.
     address : In, data : Out
-        A second reader; data is one clock behind.
+        A second reader; data is two clocks behind.
     """
 
     def __init__(self, *, count_bits):
@@ -58,12 +59,26 @@ class _BinCounter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.bins = bins = memory.Memory(shape=self.count_bits, depth=HISTOGRAM_BINS,
-                                                 init=[])
-        write = bins.write_port()
-        read, host = bins.read_port(), bins.read_port()
-        m.d.comb += [host.addr.eq(self.address), self.data.eq(host.data),
-                     host.en.eq(1), read.en.eq(1), read.addr.eq(self.bin)]
+        # Two memories of the same content, because each has one port to read from.
+        m.submodules.bins = bins = RAM(width=self.count_bits, depth=HISTOGRAM_BINS)
+        m.submodules.copies = copies = RAM(width=self.count_bits, depth=HISTOGRAM_BINS)
+        write, write_address = Signal(), Signal(_BIN_BITS)
+        write_data = Signal(self.count_bits)
+        for store in (bins, copies):
+            m.d.comb += [store.write.eq(write), store.write_address.eq(write_address),
+                         store.write_data.eq(write_data), store.read.eq(1)]
+        m.d.comb += [bins.read_address.eq(self.bin), copies.read_address.eq(self.address)]
+
+        # What is written in the clock in which it is read goes around the memory.
+        copy, written, is_written = (Signal(self.count_bits), Signal(self.count_bits), Signal())
+        address_1, write_address_1, write_1 = Signal(_BIN_BITS), Signal(_BIN_BITS), Signal()
+        write_data_1 = Signal(self.count_bits)
+        m.d.sync += [
+            address_1.eq(self.address), write_1.eq(write), write_address_1.eq(write_address),
+            write_data_1.eq(write_data), written.eq(write_data_1),
+            is_written.eq(write_1 & (address_1 == write_address_1)), copy.eq(copies.read_data),
+        ]
+        m.d.comb += self.data.eq(Mux(is_written, written, copy))
 
         # Read, register, add, write. What the read could not see yet is one of the three
         # increments ahead; which of them had the same bin is known before the sum is made.
@@ -74,7 +89,7 @@ class _BinCounter(wiring.Component):
         new_3, new_4, new_5 = (Signal(self.count_bits, name=f"new_{i}") for i in (3, 4, 5))
         m.d.sync += [
             bin_1.eq(self.bin), valid_1.eq(self.valid),
-            bin_2.eq(bin_1), valid_2.eq(valid_1), old.eq(read.data),
+            bin_2.eq(bin_1), valid_2.eq(valid_1), old.eq(bins.read_data),
             same[0].eq(valid_2 & (bin_1 == bin_2)),
             same[1].eq(valid_3 & (bin_1 == bin_3)),
             same[2].eq(valid_4 & (bin_1 == bin_4)),
@@ -95,9 +110,9 @@ class _BinCounter(wiring.Component):
             self.counted.eq(valid_2 & ~value.all()), self.full.eq(valid_2 & value.all()),
         ]
         m.d.comb += [
-            write.addr.eq(Mux(self.zero_valid, self.zero, bin_3)),
-            write.data.eq(Mux(self.zero_valid, 0, new_3)),
-            write.en.eq(self.zero_valid | valid_3),
+            write_address.eq(Mux(self.zero_valid, self.zero, bin_3)),
+            write_data.eq(Mux(self.zero_valid, 0, new_3)),
+            write.eq(self.zero_valid | valid_3),
         ]
         return m
 
@@ -191,8 +206,7 @@ class Histogram(wiring.Component):
 
         # Rings. The newest entry is just below `head`, `filled` of them hold.
         index_bits = exact_log2(self.ring)
-        m.submodules.rings = rings = memory.Memory(shape=_TIME_BITS, depth=2 * self.ring, init=[])
-        ring_write, ring_read = rings.write_port(), rings.read_port()
+        m.submodules.rings = rings = RAM(width=_TIME_BITS, depth=2 * self.ring, block=False)
         heads = Array(Signal(index_bits, name=f"head_{i}") for i in range(2))
         filled = Array(Signal(range(self.ring + 1), name=f"filled_{i}") for i in range(2))
 
@@ -201,7 +215,7 @@ class Histogram(wiring.Component):
         position, number = Signal(range(self.ring + 1)), Signal(range(self.ring + 1))
         index, oldest = Signal(index_bits), Signal(index_bits)
         probing = Signal()
-        m.d.comb += ring_read.en.eq(1)
+        m.d.comb += rings.read.eq(1)
 
         # The pipe that turns an entry into a bin. `probe` marks the entry that the current edge
         # will push out, which is compared as if the current edge were its partner.
@@ -225,7 +239,7 @@ class Histogram(wiring.Component):
         tau_6, fits_6 = Signal(signed(_TAU_BITS)), Signal()
         tau_7, fits_7 = Signal(signed(_TAU_BITS)), Signal()
         m.d.sync += [
-            entry_2.eq(ring_read.data),
+            entry_2.eq(rings.read_data),
             minuend_3.eq(current), subtrahend_3.eq(entry_2),
             tau_4.eq(minuend_3 - subtrahend_3),
             tau_5.eq(Cat(tau_4[:_TAU_BITS - 1], tau_4[-1])),
@@ -300,9 +314,9 @@ class Histogram(wiring.Component):
                 ]
                 m.next = "SCAN"
             with m.State("SCAN"):
-                m.d.comb += ring_read.addr.eq(Cat(index, scan_ring))
+                m.d.comb += rings.read_address.eq(Cat(index, scan_ring))
                 with m.If(position == number):
-                    m.d.comb += [ring_read.addr.eq(Cat(oldest, push_ring)),
+                    m.d.comb += [rings.read_address.eq(Cat(oldest, push_ring)),
                                  steps[0].valid.eq(probing), steps[0].probe.eq(1)]
                     m.next = "WAIT"
                 with m.Else():
@@ -319,9 +333,9 @@ class Histogram(wiring.Component):
                 m.next = "PUSH"
             with m.State("PUSH"):
                 m.d.comb += [
-                    ring_write.addr.eq(Cat(heads[push_ring], push_ring)),
-                    ring_write.data.eq(current),
-                    ring_write.en.eq(keep),
+                    rings.write_address.eq(Cat(heads[push_ring], push_ring)),
+                    rings.write_data.eq(current),
+                    rings.write.eq(keep),
                 ]
                 with m.If(keep):
                     m.d.sync += heads[push_ring].eq(heads[push_ring] + 1)

@@ -9,7 +9,8 @@ from quantacore.gateware.herald.edge import LOSS_BITS
 from quantacore.gateware.layouts.tags import FINE_BITS, MAX_CHANNELS, SAMPLES_PER_CLOCK
 from quantacore.gateware.stream import Queue
 
-__all__ = ["check_geometry", "row_layout", "RowQueue"]
+__all__ = ["check_geometry", "choose", "lowest", "row_layout", "several", "without_lowest",
+           "RowQueue"]
 
 
 def check_geometry(channels, samples):
@@ -27,14 +28,18 @@ def row_layout(channels, samples, fine):
 
     ``edges[c][i]`` is set if channel *c* has a selected edge in sample *i*, to level
     ``levels[c][i]``, at ``fine[c][i]`` inside the sample (where ``fine`` is true). ``occupied[i]``
-    is set if any channel has. ``lost`` edges, if ``has_lost``, are missing before this row, and
-    ``start`` marks the first row since the tagger was switched on.
+    is set if any channel has, ``several[i]`` if more than one has. ``first`` is the first occupied
+    sample, and ``single`` says that no other is. ``lost`` edges, if ``has_lost``, are missing
+    before this row, and ``start`` marks the first row since the tagger was switched on.
     """
     members = {
         "tick": 64,
         "edges": data.ArrayLayout(samples, channels),
         "levels": data.ArrayLayout(samples, channels),
         "occupied": samples,
+        "several": samples,
+        "first": exact_log2(samples),
+        "single": 1,
         "lost": LOSS_BITS,
         "has_lost": 1,
         "start": 1,
@@ -43,6 +48,33 @@ def row_layout(channels, samples, fine):
         code = data.ArrayLayout(FINE_BITS - exact_log2(samples), samples)
         members["fine"] = data.ArrayLayout(code, channels)
     return data.StructLayout(members)
+
+
+def without_lowest(bits):
+    """The set bits but the lowest."""
+    return Cat(bits[i] & bits[:i].any() for i in range(len(bits)))
+
+
+def several(bits):
+    """Whether more than one bit is set."""
+    return without_lowest(bits).any()
+
+
+def lowest(bits):
+    """Number of the lowest set bit; the highest number if there is none."""
+    number = C(len(bits) - 1, range(len(bits)))
+    for i in reversed(range(len(bits) - 1)):
+        number = Mux(bits[i], i, number)
+    return number
+
+
+def choose(number, values):
+    """``values[number]``, as a tree of multiplexers."""
+    values = [Value.cast(value) for value in values]
+    for bit in Value.cast(number):
+        values = [Mux(bit, *reversed(values[i:i + 2])) if i + 1 < len(values) else values[i]
+                  for i in range(0, len(values), 2)]
+    return values[0]
 
 
 class RowQueue(wiring.Component):
@@ -121,7 +153,7 @@ class RowQueue(wiring.Component):
             queue.i.valid.eq(~dropping & (self.i.valid | has_pending)),
         ]
         with m.If(~self.i.valid):
-            m.d.comb += queue.i.payload.occupied.eq(0)
+            m.d.comb += [queue.i.payload.occupied.eq(0), queue.i.payload.single.eq(1)]
         with m.If(queue.i.valid):
             m.d.sync += [pending.eq(0), has_pending.eq(0), start_waits.eq(0)]
         with m.Else():

@@ -6,30 +6,17 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from quantacore.gateware.herald.edge import LOSS_BITS, Item
-from quantacore.gateware.herald.rows import check_geometry, row_layout
-from quantacore.gateware.herald.skid import Skid
+from quantacore.gateware.herald.rows import (
+    check_geometry,
+    choose,
+    lowest,
+    row_layout,
+    several,
+    without_lowest,
+)
 from quantacore.gateware.layouts.tags import FINE_BITS
 
 __all__ = ["Serialiser"]
-
-
-def _lowest(m, domain, target, bits, values):
-    """Assign to ``target`` the value that belongs to the lowest set bit."""
-    with m.If(bits[0]):
-        domain += target.eq(values[0])
-    for bit, value in list(zip(bits, values, strict=True))[1:]:
-        with m.Elif(bit):
-            domain += target.eq(value)
-
-
-def _without_lowest(bits):
-    """The set bits but the lowest."""
-    return Cat(bits[i] & bits[:i].any() for i in range(len(bits)))
-
-
-def _several(bits):
-    """Whether more than one bit is set."""
-    return _without_lowest(bits).any()
 
 
 class Serialiser(wiring.Component):
@@ -40,7 +27,7 @@ class Serialiser(wiring.Component):
     gap as long as rows wait. A row's count of lost edges leaves ahead of its edges and takes one
     clock.
 
-    Latency: 5 clocks.
+    Latency: 3 clocks.
 
     Parameters
     ----------
@@ -76,69 +63,68 @@ class Serialiser(wiring.Component):
         if self.fine:
             members["fine"] = data.ArrayLayout(code_bits, self.channels)
         part_layout = data.StructLayout(members)
-        m.submodules.rows = rows = Skid(layout)
-        m.submodules.parts = parts = Skid(part_layout)
-        wiring.connect(m, wiring.flipped(self.i), rows.i)
 
-        # Stage A. `left` are the samples of the row that have not become a slice.
-        row, left, row_valid = Signal(layout), Signal(self.samples), Signal()
-        last = Signal()
+        # Stage A. A row comes late in the clock, from block RAM, and goes straight to `row`. What
+        # is to be known at once about a fresh one comes with it: `first` and `single`. Later
+        # slices are looked up beforehand, in `left`.
+        row, row_valid, fresh = Signal(layout, reset_less=True), Signal(), Signal()
+        left_later, sample_later, last_later = (
+            Signal(self.samples), Signal(range(self.samples)), Signal())
+        left, sample, last = Signal(self.samples), Signal(range(self.samples)), Signal()
+        part, part_valid = Signal(part_layout, reset_less=True), Signal()
+        # Whether the slice ends with what stage B emits now is known beforehand.
+        go, final, part_ready = Signal(), Signal(), Signal()
         m.d.comb += [
-            rows.o.ready.eq(~row_valid | (parts.i.ready & last)),
-            parts.i.valid.eq(row_valid),
-            parts.i.payload.tick.eq(row.tick),
-            parts.i.payload.lost.eq(row.lost),
-            parts.i.payload.has_lost.eq(row.has_lost),
-            parts.i.payload.start.eq(row.start),
+            go.eq(part_valid & self.enable),
+            part_ready.eq(~part_valid | (self.enable & final)),
+            self.i.ready.eq(~row_valid | (part_ready & last)),
+            left.eq(without_lowest(Mux(fresh, row.occupied, left_later))),
+            sample.eq(Mux(fresh, row.first, sample_later)),
+            last.eq(Mux(fresh, row.single, last_later)),
         ]
+        with m.If(part_ready):
+            m.d.sync += [fresh.eq(0), left_later.eq(left), sample_later.eq(lowest(left)),
+                         last_later.eq(~several(left))]
+        with m.If(self.i.ready):
+            m.d.sync += [row.eq(self.i.payload), row_valid.eq(self.i.valid), fresh.eq(1)]
+
+        # Stage B. What comes before the row comes before its first slice only.
+        has_lost = fresh & row.has_lost
         slices = []
         for j in range(self.samples):
             bits = Cat(row.edges[i][j] for i in range(self.channels))
             levels = Cat(row.levels[i][j] for i in range(self.channels))
             fine = Cat(row.fine[i][j] for i in range(self.channels)) if self.fine else C(0, 0)
-            slices.append(Cat(bits, levels, C(j, exact_log2(self.samples)), fine))
-        targets = [parts.i.payload.edges, parts.i.payload.levels, parts.i.payload.sample]
+            slices.append(Cat(bits, levels, fine))
+        targets = [part.edges, part.levels]
         if self.fine:
-            targets.append(Value.cast(parts.i.payload.fine))
-        _lowest(m, m.d.comb, Cat(targets), left, slices)
-        with m.If(parts.i.ready):
-            # What comes before the row comes before its first slice only.
-            m.d.sync += [row.has_lost.eq(0), row.start.eq(0), left.eq(_without_lowest(left)),
-                         last.eq(~_several(_without_lowest(left)))]
-        with m.If(rows.o.ready):
-            m.d.sync += [row.eq(rows.o.payload), left.eq(rows.o.payload.occupied),
-                         last.eq(~_several(rows.o.payload.occupied)),
-                         row_valid.eq(rows.o.valid)]
-
-        # Stage B.
-        part, part_valid, part_done = Signal(part_layout), Signal(), Signal()
-        m.d.comb += parts.o.ready.eq(~part_valid | part_done)
-        # Whether the slice ends with what it emits now is known beforehand.
-        go, final = Signal(), Signal()
-        m.d.comb += [go.eq(part_valid & self.enable), part_done.eq(self.enable & final)]
+            targets.append(Value.cast(part.fine))
         m.d.sync += [
             self.o.valid.eq(go),
             self.o.payload.edge.tick.eq(Mux(part.has_lost, part.lost, part.tick)),
             self.o.payload.lost.eq(part.has_lost),
             self.o.payload.start.eq(part.start),
         ]
-        fines = [part.fine[i] if self.fine else C(0, code_bits) for i in range(self.channels)]
-        _lowest(m, m.d.sync,
-                Cat(self.o.payload.edge.fine, self.o.payload.edge.falling,
-                    self.o.payload.edge.channel),
-                part.edges,
-                [Cat(fines[i], part.sample if self.samples > 1 else C(0, 0), ~part.levels[i],
-                     C(i, 6)) for i in range(self.channels)])
+        channel = lowest(part.edges)
+        m.d.sync += [
+            self.o.payload.edge.channel.eq(channel),
+            self.o.payload.edge.falling.eq(~choose(channel, part.levels)),
+            self.o.payload.edge.fine.eq(Cat(
+                choose(channel, part.fine) if self.fine else C(0, code_bits), part.sample)),
+        ]
         with m.If(go & ~final):
             m.d.sync += [part.has_lost.eq(0), part.start.eq(0)]
             with m.If(part.has_lost):
-                m.d.sync += final.eq(~_several(part.edges))
+                m.d.sync += final.eq(~several(part.edges))
             with m.Else():
-                m.d.sync += [part.edges.eq(_without_lowest(part.edges)),
-                             final.eq(~_several(_without_lowest(part.edges)))]
-        with m.If(parts.o.ready):
-            following = parts.o.payload
-            m.d.sync += [part.eq(following), part_valid.eq(parts.o.valid),
-                         final.eq(Mux(following.has_lost, ~following.edges.any(),
-                                      ~_several(following.edges)))]
+                m.d.sync += [part.edges.eq(without_lowest(part.edges)),
+                             final.eq(~several(without_lowest(part.edges)))]
+        with m.If(part_ready):
+            m.d.sync += [
+                Cat(targets).eq(choose(sample, slices)),
+                part.sample.eq(sample), part.tick.eq(row.tick), part.lost.eq(row.lost),
+                part.has_lost.eq(has_lost), part.start.eq(fresh & row.start),
+                part_valid.eq(row_valid),
+                final.eq(Mux(has_lost, ~row.occupied.any(), ~choose(sample, row.several))),
+            ]
         return m

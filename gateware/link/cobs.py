@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from quantacore.gateware.layouts.frames import MAX_FRAME_BYTES
-from quantacore.gateware.link.ram import ByteRAM
+from quantacore.gateware.ram import RAM
 
 __all__ = ["FrameByte", "FrameItem", "CobsDecoder", "CobsEncoder"]
 
@@ -145,7 +145,7 @@ class CobsEncoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bits = ceil_log2(self.max_bytes + 2)
-        m.submodules.store = store = ByteRAM(depth=2 << bits)
+        m.submodules.store = store = RAM(width=8, depth=2 << bits)
 
         # Filling. Position 0 is the first code byte; byte n of the frame is at n + 1.
         fill = Signal()  # which store

@@ -12,7 +12,7 @@ from quantacore.gateware.layouts.frames import (
 )
 from quantacore.gateware.link.cobs import CobsDecoder
 from quantacore.gateware.link.crc import CRC32
-from quantacore.gateware.link.ram import ByteRAM
+from quantacore.gateware.ram import RAM
 from quantacore.gateware.stream import connect_streams
 
 __all__ = ["StoredFrame", "FrameReceiver"]
@@ -60,7 +60,7 @@ class FrameReceiver(wiring.Component):
         m.submodules.cobs = cobs = CobsDecoder()
         connect_streams(m, wiring.flipped(self.i), cobs.i)
         m.submodules.crc = check = CRC32()
-        m.submodules.store = store = ByteRAM(depth=256 * _FRAMES)
+        m.submodules.store = store = RAM(width=8, depth=256 * _FRAMES)
 
         fill, oldest = Signal(range(_FRAMES)), Signal(range(_FRAMES))
         held = Signal(range(_FRAMES + 1))

@@ -15,7 +15,7 @@ from quantacore.gateware.layouts.frames import (
 )
 from quantacore.gateware.link.cobs import CobsEncoder
 from quantacore.gateware.link.crc import CRC32
-from quantacore.gateware.link.ram import ByteRAM
+from quantacore.gateware.ram import RAM
 from quantacore.gateware.stream import Queue, connect_streams
 
 __all__ = ["SLOTS", "NOTICE", "Post", "AnswerByte", "Transmitter"]
@@ -88,7 +88,7 @@ class Transmitter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.answers = answers = ByteRAM(depth=256 * SLOTS)
+        m.submodules.answers = answers = RAM(width=8, depth=256 * SLOTS)
         m.submodules.queue = queue = Queue(Post, depth=8)
         m.submodules.crc = check = CRC32()
         m.submodules.encoder = encoder = CobsEncoder()

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from quantacore.gateware.layouts.frames import STREAM_RECORDS, CreditFlags
-from quantacore.gateware.link.ram import ByteRAM
+from quantacore.gateware.ram import RAM
 
 __all__ = ["FLUSH_TICKS", "Credit", "RecordWindow"]
 
@@ -91,7 +91,7 @@ class RecordWindow(wiring.Component):
         bits = exact_log2(self.depth)
         push = Signal()
         for i in range(0, 64, 8):
-            m.submodules[f"ring_{i // 8}"] = ring = ByteRAM(depth=self.depth)
+            m.submodules[f"ring_{i // 8}"] = ring = RAM(width=8, depth=self.depth)
             m.d.comb += [
                 ring.write_address.eq(self.written[:bits]), ring.write.eq(push),
                 ring.write_data.eq(self.records.payload[i:i + 8]),

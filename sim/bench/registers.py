@@ -109,8 +109,8 @@ class RegisterExerciser(wiring.Component):
                                           init=[memory_word(i) for i in range(register.depth)])
                     m.submodules[f"{block.name}_{register.name}"] = store
                     port = store.read_port()
-                    m.d.comb += [port.addr.eq(getattr(bank, f"{register.name}_address")),
-                                 getattr(bank, f"{register.name}_data").eq(port.data)]
+                    m.d.comb += port.addr.eq(getattr(bank, f"{register.name}_address"))
+                    m.d.sync += getattr(bank, f"{register.name}_data").eq(port.data)
                     number += register.depth
                     continue
                 for index in range(register.count or 1):

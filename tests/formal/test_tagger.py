@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from quantacore.gateware.herald import writer as writer_module
-from quantacore.gateware.herald.rows import RowQueue
+from quantacore.gateware.herald.rows import RowQueue, lowest, several
 from quantacore.gateware.herald.serialiser import Serialiser
 from quantacore.gateware.herald.writer import Writer
 from quantacore.gateware.layouts.tags import LossCause, LostRecord, TagKind, TagRecord
@@ -99,6 +99,9 @@ class SerialiserIsExact(wiring.Component):
             dut.i.valid.eq(self.valid & ~given[1]), dut.enable.eq(self.enable),
             dut.i.payload.edges[0].eq(self.edges[:2]), dut.i.payload.edges[1].eq(self.edges[2:]),
             dut.i.payload.occupied.eq(self.edges[:2] | self.edges[2:]),
+            dut.i.payload.several.eq(self.edges[:2] & self.edges[2:]),
+            dut.i.payload.first.eq(lowest(dut.i.payload.occupied)),
+            dut.i.payload.single.eq(~several(dut.i.payload.occupied)),
             dut.i.payload.has_lost.eq(self.lost), dut.i.payload.lost.eq(9),
             dut.i.payload.tick.eq(given),
             Assume((self.edges != 0) | self.lost),
