@@ -64,7 +64,7 @@ class _BlockMemory(wiring.Component):
     """Block RAM whose output is held while ``read`` is low.
 
     A read in the very clock of the write to that address gives the old or the new word; see
-    :class:`~quantacore.gateware.link.ram.ByteRAM` for why the port is written like this.
+    :class:`~quantacore.gateware.ram.RAM` for why the port is written like this.
     """
 
     def __init__(self, shape, *, depth):

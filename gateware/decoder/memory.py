@@ -19,7 +19,7 @@ class TableMemory(wiring.Component):
     simulation. Not reset.
 
     Deep memories go to block RAM (whose own register is the first clock; see
-    :class:`~quantacore.gateware.link.ram.ByteRAM` for why the port is written this way), small
+    :class:`~quantacore.gateware.ram.RAM` for why the port is written this way), small
     ones to look-up tables (whose address register is the first clock).
 
     Parameters

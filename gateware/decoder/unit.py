@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 
 from quantacore.gateware.csr import CsrSignature, RegisterBank
 from quantacore.gateware.decoder.engine import frame_word, table_load
-from quantacore.gateware.herald.skid import Skid
 from quantacore.gateware.layouts.decoder import (
     BASES,
     DecoderRecordKind,
@@ -28,7 +27,7 @@ from quantacore.gateware.layouts.decoder_registers import (
     sizes_of,
 )
 from quantacore.gateware.layouts.registers import WORD_BITS
-from quantacore.gateware.stream import connect_streams
+from quantacore.gateware.stream import Queue, connect_streams
 from quantacore.gateware.telemetry.sticky import StickyFlags
 
 __all__ = ["DecoderUnit"]
@@ -157,7 +156,9 @@ class _Latencies(wiring.Component):
             shape=32, depth=LATENCY_BINS, init=[], attrs={"ram_style": "distributed"})
         write = bins.write_port()
         read, host = bins.read_port(domain="comb"), bins.read_port()
-        m.d.comb += [host.addr.eq(self.address), host.en.eq(1), self.data.eq(host.data)]
+        # The bank wants its data two clocks after the address.
+        m.d.comb += [host.addr.eq(self.address), host.en.eq(1)]
+        m.d.sync += self.data.eq(host.data)
 
         scaled = Signal(16)
         m.d.comb += scaled.eq(self.latency >> self.shift)
@@ -244,7 +245,7 @@ class DecoderUnit(wiring.Component):
         m.submodules.bank = bank = self.bank
         m.submodules.decoder = reset(decoder)
         m.submodules.reader = reset(reader := _RoundReader(shape))
-        m.submodules.skid = reset(skid := Skid(64))
+        m.submodules.leaving = reset(leaving := Queue(64, depth=4))
         m.submodules.loader = loader = _Loader(shape)
         m.submodules.latencies = latencies = _Latencies()
         m.submodules.flags = flags = StickyFlags(len(DecoderFlags.as_shape().members))
@@ -277,8 +278,8 @@ class DecoderUnit(wiring.Component):
                                           Value.cast(reader.rounds.payload))),
             reader.rounds.ready.eq(~self.rounds.valid),
         ]
-        connect_streams(m, decoder.records, skid.i)
-        connect_streams(m, skid.o, wiring.flipped(self.records))
+        connect_streams(m, decoder.records, leaving.i)
+        connect_streams(m, leaving.o, wiring.flipped(self.records))
         for basis in range(BASES):
             m.d.comb += [self.frame[basis].eq(decoder.frame[basis]),
                          self.frame_valid[basis].eq(decoder.frame_valid[basis])]

@@ -391,8 +391,8 @@ def _fit_shape(shape, need):
 
 
 def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capacity=None,
-           cluster=None, event_bits=None, correlation=True, degenerate=True, commit=None, buffer=None,
-           reach=None):
+           cluster=None, event_bits=None, correlation=True, degenerate=True, commit=None,
+           buffer=None, reach=None):
     if shape is not None:
         correlation = shape.correlation
         if cell.periodic:

@@ -214,10 +214,14 @@ def fill(world):
     return bounds, pairs, events
 
 
-def walk(world, partners):
-    """Shortcuts as tuples, and whether a path was given up. ``partners``: (kind, slot)."""
+def walk(world, partners, before=None):
+    """Shortcuts as tuples, and whether a path was given up. ``partners``: (kind, slot).
+
+    Matches with no end in a layer under ``before`` are left out.
+    """
     shape = world.shape
     limit = 1 << shape.time_bits + 1
+    before = limit if before is None else before
     sent, error = [], False
 
     def fit(layer):
@@ -240,7 +244,7 @@ def walk(world, partners):
 
     for i, (kind, j) in enumerate(partners):
         a, hops = world.nodes[i], 0
-        if kind == BOUNDARY:
+        if kind == BOUNDARY and a[1] < before:
             while True:
                 if hops == MAX_HOPS:
                     error = True
@@ -249,7 +253,7 @@ def walk(world, partners):
                 a, hops = take(number, at_b, a[1]), hops + 1
                 if world.edge[number]["boundary"]:
                     break
-        elif kind == SLOT and j < i:
+        elif kind == SLOT and j < i and world.nodes[j][1] < before:
             b = world.nodes[j]
             while a != b:
                 delta = b[1] - a[1]
@@ -405,7 +409,8 @@ class FillerBench(_Bench):
 class WalkerBench(_Bench):
     """Runs a Walker once; ``sent`` are the shortcuts. ``patience(clock)`` says when to take one."""
 
-    def __init__(self, world, partners, partner_layout, *, patience=lambda clock: True):
+    def __init__(self, world, partners, partner_layout, *, patience=lambda clock: True,
+                 before=None):
         def read_partner(slot):
             kind, other = partners[slot] if slot < len(partners) else (ESCAPED, 0)
             return _word(partner_layout, kind=PartnerKind(kind), slot=other)
@@ -420,6 +425,7 @@ class WalkerBench(_Bench):
             ("short_address", "short_data", world.read_short)])
         self.world = world
         self._patience = patience
+        self._before = (2 << world.shape.time_bits) - 1 if before is None else before
         self._ready = 0
         self._offered = None
         self.sent = []
@@ -436,7 +442,7 @@ class WalkerBench(_Bench):
                 "u", "u_layer", "v", "v_layer", "boundary", "weight", "obs")))
         self._ready = int(self._patience(self.clocks))
         return {**values, **self._pulse(get), "count": len(self.world.nodes),
-                "shortcuts__ready": self._ready}
+                "limit": self._before, "shortcuts__ready": self._ready}
 
 
 class ApplierBench(_Bench):

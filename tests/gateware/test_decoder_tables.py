@@ -157,7 +157,7 @@ def check_walk(world, rng, **options):
             return {}
 
     run(dut, bench, Watch())
-    sent, error = walk(world, partners)
+    sent, error = walk(world, partners, options.get("before"))
     assert bench.sent == sent
     assert errors == [error]
     return bench, error
@@ -170,6 +170,15 @@ def test_walker_walks_to_the_partner(name, seed):
     world = World.line(SHAPES[name], rng, defects=SHAPES[name].capacity // 2)
     bench, error = check_walk(world, rng)
     assert bench.sent and not error
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_walker_leaves_out_matches_far_ahead(before):
+    rng = seeded("ahead", before)
+    world = World.line(SHAPES["large"], rng, defects=SHAPES["large"].capacity // 2)
+    everything, _ = check_walk(world, rng)
+    some, _ = check_walk(world, rng, before=before)
+    assert len(some.sent) < len(everything.sent)
 
 
 @pytest.mark.parametrize("name", SHAPES)
