@@ -221,10 +221,10 @@ class DecoderShape:
     """
 
     space_bits: int
-    delta_bits: int = 3
+    delta_bits: int = 2
     observables: int = 1
     capacity: int = 64
-    cluster: int = 14
+    cluster: int = 12
     edge_bits: int = 8
     shortcut_bits: int = 11
     time_bits: int = 5

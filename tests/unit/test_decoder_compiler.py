@@ -90,7 +90,7 @@ def test_bulk_distances_are_pymatchings(basis):
     matching, scale = matching_of(circuit), image.about["quantisation"]["scale"]
     nodes = detector_nodes(image, circuit)
     middle = [index for index in range(len(nodes)) if nodes[index][2] == 20]
-    later = [index for index in range(len(nodes)) if 20 <= nodes[index][2] < 28]
+    later = [index for index in range(len(nodes)) if 20 <= nodes[index][2] < 24]
     rng = np.random.default_rng(5)
     tried = 0
     while tried < 400:
@@ -156,7 +156,7 @@ def test_a_node_is_at_no_distance_from_itself(d5):
 
 
 def test_spaces_beyond_the_code_have_no_path(d5):
-    weights = columns(d5, 0, Table.PAIR)["weight"].reshape(16, 16, 8)
+    weights = columns(d5, 0, Table.PAIR)["weight"].reshape(16, 16, 4)
     assert (weights[12:] == NONE).all() and (weights[:, 12:] == NONE).all()
     assert (columns(d5, 0, Table.BOUND)["weight"][12:] == NONE).all()
 
@@ -279,14 +279,19 @@ def test_shortcuts_are_conditional_probabilities(d5):
     seen = 0
     for basis in range(2):
         edges, shorts = columns(d5, basis, Table.EDGE), columns(d5, basis, Table.SHORT)
+        every = []
         for number in range(len(d5.about["edge_observables"][basis])):
             ends = [(basis, int(edges["a"][number]), 12)]
             if not edges["boundary"][number]:
                 ends.append((basis, int(edges["b"][number]), 12 + int(edges["delta"][number])))
+            every.append(ends)
+        middle = np.median([round(np.log(1 / alone[tuple(ends)] - 1) * scale) for ends in every])
+        floor = min(48, int(0.3 * middle))
+        for number, ends in enumerate(every):
             expected = {}
             for other, p in both.get(tuple(ends), {}).items():
                 q = min(0.5, p / alone[tuple(ends)])
-                weight = round(np.log((1 - q) / q) * scale)
+                weight = max(floor, round(np.log((1 - q) / q) * scale))
                 if weight < round(np.log(1 / alone[other] - 1) * scale) and weight <= 254:
                     expected[other] = weight
             start, count = int(edges["start"][number]), int(edges["count"][number])
@@ -518,7 +523,7 @@ def test_compile_for_a_larger_build(d5):
     assert image.shape is shape
     wide, narrow = columns(image, 0, Table.PAIR), columns(d5, 0, Table.PAIR)
     assert (wide["weight"].reshape(32, 32, 4)[:12, :12]
-            == narrow["weight"].reshape(16, 16, 8)[:12, :12, :4]).mean() > 0.99
+            == narrow["weight"].reshape(16, 16, 4)[:12, :12]).mean() > 0.99
 
 
 @pytest.mark.parametrize("options, message", [
@@ -579,7 +584,7 @@ def test_image_file_round_trip(d5):
 
 def test_quantisation_is_reported(d5):
     report = d5.about["quantisation"]
-    weights = np.array([columns(d5, basis, Table.PAIR)["weight"].reshape(16, 16, 8)[:12, :12]
+    weights = np.array([columns(d5, basis, Table.PAIR)["weight"].reshape(16, 16, 4)[:12, :12]
                         for basis in range(2)])
     assert report["saturated"] == (weights == NONE).sum()
     assert report["entries"] == (weights != NONE).sum()       # 24 zeros are not, 24 bounds are
@@ -618,7 +623,7 @@ def test_fit_names_what_would_hold_it(d5):
     assert report.fits["LFE5U-25F"] and report.largest_distance["LFE5U-85F"] >= 9
     assert "LFE5U-85F" in str(report)
     pair = next(memory for memory in report.memories if memory.name == "PAIR")
-    assert pair.bits == 2 * 2 * 2048 * 9
+    assert pair.bits == 2 * 2 * 1024 * 9
     with pytest.raises(DecoderCapacityError, match=r"iCE40UP5K has 30: .*LFE5U-25F"):
         fit(d5, "iCE40UP5K")
     with pytest.raises(ValueError, match="Unknown part"):
