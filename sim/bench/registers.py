@@ -94,7 +94,7 @@ class RegisterExerciser(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.decoder = decoder = CsrDecoder(self.register_map)
+        m.submodules.bus_decoder = decoder = CsrDecoder(self.register_map)
         wiring.connect(m, wiring.flipped(self.bus), decoder.bus)
         m.d.sync += self.counter.eq(self.counter + 1)
         number = 0
