@@ -21,12 +21,12 @@ from common import Row, number
 
 HERE = Path(__file__).parent
 #: Modules here that are not benchmarks.
-HELPERS = {"common", "run_all", "readme_table"}
+HELPERS = {"common", "run_all", "readme_table", "decoder_cases", "decoder_noise"}
 KEYS = [field.name for field in fields(Row)]
 #: Quantities that are right only if they are zero.
 ZERO = {"wrong_values", "wrong", "hangs", "mismatches", "differences", "unaccounted",
         "unreported", "records_different", "missing", "retries_not_counted",
-        "wrong_digits", "tag_differences", "false"}
+        "wrong_digits", "tag_differences", "false", "gateware_differences"}
 
 
 @dataclass
