@@ -6,15 +6,16 @@ from quantacore.boards.ecp5 import ShiftWrapper, place_and_route
 from quantacore.gateware.decoder.decoder import Decoder
 from quantacore.host.qec import compile_circuit
 
-__all__ = ["build_shape", "memory_circuit", "decoder_of", "placed"]
+__all__ = ["CLOCK_HZ", "build_shape", "memory_circuit", "decoder_of", "placed"]
 
 #: List of defects and largest exact cluster by distance; see docs/decoder.md for the choice.
 _BUILDS = {3: {"capacity": 16, "cluster": 10, "event_bits": 8},
            5: {"capacity": 32, "cluster": 12, "event_bits": 9},
-           7: {"capacity": 64, "cluster": 14, "event_bits": 10},
-           9: {"capacity": 64, "cluster": 14, "event_bits": 10},
-           13: {"capacity": 64, "cluster": 14, "event_bits": 11}}
-_CLOCK_HZ = 100_000_000
+           7: {"capacity": 64, "cluster": 12, "event_bits": 10},
+           9: {"capacity": 64, "cluster": 12, "event_bits": 10},
+           13: {"capacity": 64, "cluster": 12, "event_bits": 11}}
+#: Clock that place and route aims at.
+CLOCK_HZ = 100_000_000
 
 
 def build_shape(distance):
@@ -41,5 +42,5 @@ def placed(distance, *, folder, quick=False, progress=lambda text: None):
     """Place and route that decoder on an ECP5-85F, speed grade 6."""
     component, _ = decoder_of(distance)
     return place_and_route(ShiftWrapper(component), f"decoder_d{distance}", folder=folder,
-                           target_hz=_CLOCK_HZ, seeds=(1,) if quick else (1, 2),
+                           target_hz=CLOCK_HZ, seeds=(1,) if quick else (1, 2),
                            progress=progress)
