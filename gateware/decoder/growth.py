@@ -259,7 +259,7 @@ class Growth(wiring.Component):
         fetch = Signal()
         load = Signal()
         m.d.sync += [
-            armed.eq(arm), left_lowest.eq(lowest_set(left)), left_any.eq(left.any()),
+            armed.eq(arm), left_lowest.eq(lowest_set(m, left)), left_any.eq(left.any()),
         ]
         with m.If(armed):
             m.d.sync += fetching.eq(1)  # the encoder has seen `left`
@@ -306,7 +306,7 @@ class Growth(wiring.Component):
         insert = Signal()
         inserted = Signal(chained)
         insert_bucket = Signal(BUCKET_BITS)
-        m.d.sync += [waiting_lowest.eq(lowest_set(waiting)), waiting_any.eq(waiting.any())]
+        m.d.sync += [waiting_lowest.eq(lowest_set(m, waiting)), waiting_any.eq(waiting.any())]
         m.d.comb += [
             inserted.next.eq(back_heads.data),
             inserted.last.eq(~waiting.bit_select(insert_bucket, 1)),

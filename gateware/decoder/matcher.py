@@ -124,6 +124,7 @@ class Matcher(wiring.Component):
             scanned.eq(Mux(picking, unmatched, rest)),
             scanned_rest.eq(scanned & (scanned - 1)),
         ]
+        scanned_lowest = lowest_set(m, scanned)
 
         root = Signal(shape.slot_bits)
         members = Signal(range(shape.capacity + 1))
@@ -176,7 +177,7 @@ class Matcher(wiring.Component):
         last_candidate = Signal()
         m.d.comb += [
             subset.eq(below & ~lacking),
-            partner.eq(lowest_set(partners)),
+            partner.eq(lowest_set(m, partners)),
             partners_rest.eq(partners & (partners - 1)),
             last_candidate.eq(Mux(to_bound, ~subset.any(), ~partners_rest.any())),
         ]
@@ -249,6 +250,7 @@ class Matcher(wiring.Component):
         trace = Signal(cluster)
         trace_rest = Signal(cluster)
         trace_high = Signal(rank)
+        trace_lowest = lowest_set(m, trace[::-1])   # from above
         choice = Signal(choice_layout)
         second = Signal()
         trace_slots = [Signal(shape.slot_bits, name=f"trace_slot{k}") for k in range(2)]
@@ -263,7 +265,7 @@ class Matcher(wiring.Component):
                     m.next = "PICK"
             with m.State("PICK"):
                 m.d.comb += picking.eq(1)
-                m.d.sync += root.eq(lowest_set(scanned))
+                m.d.sync += root.eq(scanned_lowest)
                 with m.If(unmatched.any()):
                     m.next = "ASK"
                 with m.Else():
@@ -288,7 +290,7 @@ class Matcher(wiring.Component):
                 ]
                 m.next = "FIRST"
             with m.State("FIRST"):
-                m.d.sync += [picked.eq(lowest_set(scanned)), rest.eq(scanned_rest)]
+                m.d.sync += [picked.eq(scanned_lowest), rest.eq(scanned_rest)]
                 with m.If(self.largest == 0):
                     m.d.sync += self.largest.eq(1)
                 with m.If(rest.any()):
@@ -309,7 +311,7 @@ class Matcher(wiring.Component):
                 ]
                 m.d.sync += [rest.eq(scanned_rest), members.eq(members + 1)]
                 with m.If(rest.any()):
-                    m.d.sync += picked.eq(lowest_set(scanned))
+                    m.d.sync += picked.eq(scanned_lowest)
                 with m.Else():
                     m.next = "GATHERED"
             with m.State("GATHERED"):
@@ -345,12 +347,12 @@ class Matcher(wiring.Component):
                 give(picked, PartnerKind.BOUNDARY)
                 m.next = "PICK"
             with m.State("ESCAPE"):
-                m.d.sync += [picked.eq(lowest_set(scanned)), rest.eq(scanned_rest),
+                m.d.sync += [picked.eq(scanned_lowest), rest.eq(scanned_rest),
                              self.escaped.eq(1)]
                 m.next = "ESCAPE_NEXT"
             with m.State("ESCAPE_NEXT"):
                 give(picked, PartnerKind.ESCAPED)
-                m.d.sync += [picked.eq(lowest_set(scanned)), rest.eq(scanned_rest)]
+                m.d.sync += [picked.eq(scanned_lowest), rest.eq(scanned_rest)]
                 with m.If(~rest.any()):
                     m.next = "PICK"
             with m.State("BEGIN"):
@@ -402,7 +404,7 @@ class Matcher(wiring.Component):
                 with m.Else():
                     give(trace_slots[0], PartnerKind.BOUNDARY)
                 # The highest of what is left.
-                m.d.sync += trace_high.eq(cluster - 1 - lowest_set(trace[::-1]))
+                m.d.sync += trace_high.eq(cluster - 1 - trace_lowest)
                 m.next = "GIVE_SECOND"
             with m.State("GIVE_SECOND"):
                 with m.If(second):

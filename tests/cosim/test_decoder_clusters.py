@@ -10,14 +10,14 @@ from quantacore.gateware.layouts.decoder import DecoderShape
 from quantacore.sim.bench.cosim import run_cocotb
 
 
-@pytest.mark.parametrize("capacity, event_bits", [(8, 5), (32, 7), (64, 10)])
+@pytest.mark.parametrize("capacity, event_bits", [(16, 5), (64, 10)])
 def test_growth(capacity, event_bits):
     parameters = {"space_bits": 5, "capacity": capacity, "event_bits": event_bits}
     run_cocotb(Growth(DecoderShape(**parameters)), "growth",
                Path(__file__).with_name("cocotb_growth.py"), parameters=parameters)
 
 
-@pytest.mark.parametrize("capacity, cluster", [(8, 2), (16, 9), (64, 4), (64, 14)])
+@pytest.mark.parametrize("capacity, cluster", [(8, 4), (64, 14)])
 def test_matcher(capacity, cluster):
     parameters = {"space_bits": 5, "capacity": capacity, "cluster": cluster}
     run_cocotb(Matcher(DecoderShape(**parameters)), "matcher",

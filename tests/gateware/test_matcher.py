@@ -70,7 +70,7 @@ def seeded():
     return random.Random(seed)
 
 
-@pytest.mark.parametrize("capacity, cluster", [(8, 4), (16, 4), (16, 14), (64, 8), (64, 14)])
+@pytest.mark.parametrize("capacity, cluster", [(8, 2), (8, 4), (16, 9), (16, 14), (64, 4)])
 def test_random_clusters(capacity, cluster):
     rng = seeded()
 
