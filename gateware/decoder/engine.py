@@ -332,7 +332,17 @@ class Engine(wiring.Component):
 
         # Rounds.
         connect_streams(m, wiring.flipped(self.rounds), queue.i)
-        connect_streams(m, queue.o, loader.rounds)
+        # A register between them: the memory's output comes late in its clock.
+        waits = Signal()
+        next_round = Signal(shape.round_slice)
+        m.d.comb += [
+            loader.rounds.valid.eq(waits), loader.rounds.payload.eq(next_round),
+            queue.o.ready.eq(~waits),
+        ]
+        with m.If(~waits):
+            m.d.sync += [waits.eq(queue.o.valid), next_round.eq(queue.o.payload)]
+        with m.Elif(loader.rounds.ready):
+            m.d.sync += waits.eq(0)
         m.d.comb += self.backlog.eq(queue.level)
 
         # Shortcuts: out through a queue, so that a stall of the other engine is not mine.
