@@ -15,8 +15,10 @@ class Intake(wiring.Component):
     Nothing here ever waits: a round that finds a queue full is lost and counted, and the next one
     that is taken says how many are missing before it.
 
-    - A round whose number was seen before (and is not ``first``) is dropped: a duplicate.
-    - Missing rounds are taken as free of defects. More than 255 together end the shot.
+    - A round whose number was seen before (and is not ``first``) is dropped: a duplicate. So is
+      one outside a shot: behind a ``last`` round, or where the ``first`` one was lost.
+    - Missing rounds are taken as free of defects. More than 255 together end the shot, with one
+      round free of defects; the round that shows them is lost.
     - Raw rounds: a detection event is the XOR of an outcome and the one before it. In the first
       round it is the outcome itself in a basis of ``references``, and 0 in the others. A lost
       round is left out of the chain, so the next event is over both.
@@ -80,7 +82,7 @@ class Intake(wiring.Component):
         far = Signal()
         m.d.comb += [behind.eq(ahead[ROUND_BITS - 1]), far.eq(ahead[8:ROUND_BITS - 1].any())]
         skipped = Signal(8)
-        m.d.comb += skipped.eq(Mux(word.first, 0, Mux(far, 255, ahead[:8])))
+        m.d.comb += skipped.eq(Mux(word.first, 0, ahead[:8]))
 
         send = Signal()
         end = Signal()
@@ -120,6 +122,14 @@ class Intake(wiring.Component):
                         m.d.sync += word.eq(self.rounds.payload)
             with m.Elif(~word.first & (~open_ | behind)):
                 m.d.comb += self.duplicate.eq(1)
+            with m.Elif(~word.first & far):
+                # Nobody knows any more which round this is. The shot ends here.
+                m.d.comb += [
+                    end.eq(1), send.eq(can), self.lost.eq(1), self.missing.eq(can),
+                    self.missing_count.eq(255),
+                ]
+                with m.If(can):
+                    m.d.sync += open_.eq(0)
             with m.Elif(can):
                 m.d.comb += [
                     send.eq(1), self.accepted.eq(1), self.missing.eq(skipped.any()),
@@ -132,6 +142,9 @@ class Intake(wiring.Component):
             with m.Else():
                 m.d.comb += self.lost.eq(1)
                 m.d.sync += close.eq(0)
+                with m.If(close):
+                    # The shot before has its end, and this one has no beginning.
+                    m.d.sync += open_.eq(0)
         with m.If(~self.enable):
             m.d.sync += [open_.eq(0), close.eq(0), held.eq(0)]
         return m

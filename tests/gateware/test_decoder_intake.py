@@ -34,7 +34,10 @@ class Model:
             return slices, 0, 0, 1, 0
         if not room:
             return slices, 0, 1, 0, 0
-        skipped = 0 if word["first"] else min(word["number"] - self.due, 255)
+        skipped = 0 if word["first"] else word["number"] - self.due
+        if skipped > 255:
+            self.open = False
+            return [((0, 0), 1, 0)], 0, 1, 0, 255
         bits = word["bits"]
         if word["raw"]:
             if word["first"]:
@@ -129,6 +132,41 @@ def test_shot_without_an_end_is_ended_by_the_next():
     slices, counts, _ = run([word(0, first=1), word(1, (1, 2)), word(0, (3, 4), first=1)])
     assert slices == [((0, 0), 0, 0), ((1, 2), 0, 0), ((0, 0), 1, 0), ((3, 4), 0, 0)]
     assert counts["accepted"] == 3
+
+
+def test_more_missing_rounds_than_can_be_counted_end_the_shot():
+    slices, counts, _ = run([word(0, first=1), word(256, (1, 1)), word(512, (1, 1))])
+    assert slices == [((0, 0), 0, 0), ((1, 1), 0, 255), ((1, 1), 0, 255)]
+    slices, counts, _ = run([word(0, first=1), word(257, (1, 1)), word(258, (1, 1)),
+                             word(0, (2, 2), first=1)])
+    assert slices == [((0, 0), 0, 0), ((0, 0), 1, 0), ((2, 2), 0, 0)]
+    assert counts == {"accepted": 2, "lost": 1, "duplicate": 1, "missing": 255}
+
+
+def test_shot_whose_first_round_is_lost_after_an_end_is_left_out():
+    # There is room for the end of the shot before, and no more.
+    dut = Intake(SHAPE)
+    seen = []
+
+    async def testbench(ctx):
+        ctx.set(dut.enable, 1)
+        for number, first in ((0, 1), (1, 0), (0, 1), (2, 0)):
+            ctx.set(dut.rounds.payload, {"number": number, "first": first})
+            ctx.set(dut.rounds.valid, 1)
+            for _ in range(4):
+                for port in dut.slices:
+                    ctx.set(port.ready, 1 not in seen)
+                if ctx.get(dut.slices[0].valid):
+                    seen.append(ctx.get(dut.slices[0].payload.last))
+                seen.extend(name for name in ("lost", "duplicate") if ctx.get(getattr(dut, name)))
+                await ctx.tick()
+                ctx.set(dut.rounds.valid, 0)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(8e-9)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    assert seen == [0, 0, 1, "lost", "duplicate"]
 
 
 def test_round_outside_a_shot_is_dropped():
