@@ -466,9 +466,7 @@ class Engine(wiring.Component):
                 m.d.comb += self.stage.eq(Mux(pass_two, Stage.MATCH_AGAIN, Stage.MATCH))
                 m.d.comb += matching.eq(1)
                 with m.If(~matcher.busy):
-                    with m.If(matcher.largest > largest):
-                        m.d.sync += largest.eq(matcher.largest)
-                    m.d.sync += escaped.eq(matcher.escaped)
+                    m.d.sync += [largest.eq(matcher.largest), escaped.eq(matcher.escaped)]
                     with m.If(self.correlation & ~pass_two & Const(int(shape.correlation))):
                         if shape.correlation:
                             m.d.comb += [walker.start.eq(1), applier.clear.eq(1)]
