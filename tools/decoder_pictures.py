@@ -17,7 +17,7 @@ from quantacore.gateware.layouts.decoder import NONE
 from quantacore.host.qec import compile_circuit, detector_nodes, expand_match, fit
 from quantacore.sim.golden.decoder.plain import BOUNDARY, Decoder, _Engine, _steps
 
-DISTANCE, P, ROUNDS, SEED = 5, 0.006, 19, 4
+DISTANCE, P, ROUNDS, SEED = 5, 0.006, 19, 10
 
 _STYLE = """
 svg { --ink: #1d2433; --soft: #657089; --grid: #e3e7ef; --box: #f3f5f9; --c0: #1f6feb;
@@ -199,7 +199,7 @@ def growth(image, engine):
     history, events = growth_steps(engine)
     n, steps = history.shape[1], len(history)
     scale, left, top, row = 22, 120, 46, 24
-    d = Drawing(left + scale * steps + 40, top + row * n + 56, "How the balls of a window grow")
+    d = Drawing(max(700, left + scale * steps + 60), top + row * n + 64, "How the balls of a window grow")
     d.text(left, 20, "the same window: each row is a defect, each column a growth step", "ink")
     colour = {label: number for number, label in enumerate(dict.fromkeys(engine.label))}
     for tau in range(0, steps, 2):
