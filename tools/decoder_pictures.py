@@ -199,7 +199,8 @@ def growth(image, engine):
     history, events = growth_steps(engine)
     n, steps = history.shape[1], len(history)
     scale, left, top, row = 22, 120, 46, 24
-    d = Drawing(max(700, left + scale * steps + 60), top + row * n + 64, "How the balls of a window grow")
+    d = Drawing(max(700, left + scale * steps + 60), top + row * n + 64,
+                "How the balls of a window grow")
     d.text(left, 20, "the same window: each row is a defect, each column a growth step", "ink")
     colour = {label: number for number, label in enumerate(dict.fromkeys(engine.label))}
     for tau in range(0, steps, 2):

@@ -121,6 +121,7 @@ class Loader(wiring.Component):
         for index in range(shape.space_bits):
             m.d.comb += space[index].eq(
                 Cat(chosen[bit] for bit in range(spaces) if bit >> index & 1).any())
+        # Of the missing rounds before the one that waits: they may fill more than one window.
         skipped = Signal(8)
         round_ = self.rounds.payload
         dump = Signal(shape.slot_bits + 1)
@@ -155,7 +156,7 @@ class Loader(wiring.Component):
                 m.d.comb += self.busy.eq(0)
                 with m.If(self.start):
                     m.d.sync += [
-                        slots.eq(0), layer.eq(0), firsts.eq(0), skipped.eq(0),
+                        slots.eq(0), layer.eq(0), firsts.eq(0),
                         kept.eq(self.kept), loaded.eq(self.loaded),
                         self.overflow.eq(0), self.last.eq(0), self.gap.eq(0),
                     ]
