@@ -346,12 +346,13 @@ def _compile(verilog, header, folder, progress, jobs, train_channels=0):
         progress.step(step, 0, len(sources))
         with ThreadPoolExecutor(jobs) as pool:
             def compile_one(source, target):
-                # Verilator's run time library and the model's set-up are big and hardly run.
-                rare = source.stem.startswith("verilated") or source.stem.endswith("__Slow")
-                if rare and target.exists():
+                # The model's set-up is big and hardly run. Verilator's run time library is not in
+                # the profile, and each evaluation ends in it.
+                rare, library = source.stem.endswith("__Slow"), source.stem.startswith("verilated")
+                if (rare or library) and target.exists():
                     return
-                _run([compiler, *flags, *(["-O0"] if rare else extra), *includes, "-c", source,
-                      "-o", target], folder, environment)
+                _run([compiler, *flags, *(["-O0"] if rare else [] if library else extra),
+                      *includes, "-c", source, "-o", target], folder, environment)
 
             for _ in pool.map(compile_one, sources, objects):
                 done += 1
