@@ -33,7 +33,7 @@ class Matcher(wiring.Component):
     rest otherwise. Of equal ones the boundary comes first, then the lowest j. A larger cluster,
     and one that has no matching, escapes.
 
-    Time: 5 clocks for a single defect, 9 for two; from three on one clock per candidate, six more
+    Time: 5 clocks for a single defect, 10 for two; from three on one clock per candidate, six more
     per member and three per match: 33 for three, 48 for four, 70 for five, 6340 for fourteen.
 
     Parameters
@@ -116,15 +116,13 @@ class Matcher(wiring.Component):
         unmatched = Signal(shape.capacity)
         cluster_mask = Signal(shape.capacity)
         rest = Signal(shape.capacity)
-        picking = Signal()
-        scanned = Signal(shape.capacity)
-        scanned_rest = Signal(shape.capacity)
+        rest_lowest = lowest_set(m, rest)
+        rest_others = rest & (rest - 1)
         picked = Signal(shape.slot_bits)
-        m.d.comb += [
-            scanned.eq(Mux(picking, unmatched, rest)),
-            scanned_rest.eq(scanned & (scanned - 1)),
-        ]
-        scanned_lowest = lowest_set(m, scanned)
+        # Known a clock after `unmatched`.
+        next_root = Signal(shape.slot_bits)
+        next_exists = Signal()
+        m.d.sync += [next_root.eq(lowest_set(m, unmatched)), next_exists.eq(unmatched.any())]
 
         root = Signal(shape.slot_bits)
         members = Signal(range(shape.capacity + 1))
@@ -253,6 +251,7 @@ class Matcher(wiring.Component):
         trace_lowest = lowest_set(m, trace[::-1])   # from above
         choice = Signal(choice_layout)
         second = Signal()
+        pair_together, pair_apart = Signal(), Signal()
         trace_slots = [Signal(shape.slot_bits, name=f"trace_slot{k}") for k in range(2)]
 
         m.d.sync += self.result_valid.eq(0)
@@ -262,11 +261,12 @@ class Matcher(wiring.Component):
                 with m.If(self.start):
                     m.d.sync += [self.largest.eq(0), self.escaped.eq(0)]
                     m.d.sync += unmatched.eq(_first(self.count, shape.capacity))
-                    m.next = "PICK"
+                    m.next = "BEFORE_PICK"
+            with m.State("BEFORE_PICK"):
+                m.next = "PICK"
             with m.State("PICK"):
-                m.d.comb += picking.eq(1)
-                m.d.sync += root.eq(scanned_lowest)
-                with m.If(unmatched.any()):
+                m.d.sync += root.eq(next_root)
+                with m.If(next_exists):
                     m.next = "ASK"
                 with m.Else():
                     m.next = "IDLE"
@@ -290,7 +290,7 @@ class Matcher(wiring.Component):
                 ]
                 m.next = "FIRST"
             with m.State("FIRST"):
-                m.d.sync += [picked.eq(scanned_lowest), rest.eq(scanned_rest)]
+                m.d.sync += [picked.eq(rest_lowest), rest.eq(rest_others)]
                 with m.If(self.largest == 0):
                     m.d.sync += self.largest.eq(1)
                 with m.If(rest.any()):
@@ -309,9 +309,9 @@ class Matcher(wiring.Component):
                     places.write.en.eq(members < cluster), places.write.addr.eq(members),
                     places.write.data.eq(picked),
                 ]
-                m.d.sync += [rest.eq(scanned_rest), members.eq(members + 1)]
+                m.d.sync += [rest.eq(rest_others), members.eq(members + 1)]
                 with m.If(rest.any()):
-                    m.d.sync += picked.eq(scanned_lowest)
+                    m.d.sync += picked.eq(rest_lowest)
                 with m.Else():
                     m.next = "GATHERED"
             with m.State("GATHERED"):
@@ -326,20 +326,22 @@ class Matcher(wiring.Component):
                     m.next = "BEGIN"
             with m.State("PAIR"):
                 # What was asked for in GATHER is here now.
-                pair = Signal(_SUM_BITS)
-                apart = Signal(_SUM_BITS)
-                m.d.comb += [
-                    pair.eq(Mux(root >= self.bound_lowest, widened(self.pair_weight), _INFINITE)),
-                    apart.eq(added(bound_0, widened(self.bound_weight))),
-                ]
-                with m.If(pair < apart):
+                together, apart = Signal(), Signal()
+                m.d.comb += apart.eq((bound_0 != _INFINITE) & (self.bound_weight != NONE))
+                m.d.comb += together.eq(
+                    (root >= self.bound_lowest) & (self.pair_weight != NONE)
+                    & (~apart | (self.pair_weight < bound_0[:WEIGHT_BITS] + self.bound_weight)))
+                m.d.sync += [pair_together.eq(together), pair_apart.eq(apart)]
+                m.next = "PAIR_DECIDED"
+            with m.State("PAIR_DECIDED"):
+                with m.If(pair_together):
                     give(root, PartnerKind.SLOT, picked)
                     m.next = "PAIR_SLOT"
-                with m.Elif(apart == _INFINITE):
-                    m.next = "ESCAPE"
-                with m.Else():
+                with m.Elif(pair_apart):
                     give(root, PartnerKind.BOUNDARY)
                     m.next = "PAIR_BOUNDARY"
+                with m.Else():
+                    m.next = "ESCAPE"
             with m.State("PAIR_SLOT"):
                 give(picked, PartnerKind.SLOT, root)
                 m.next = "PICK"
@@ -347,12 +349,12 @@ class Matcher(wiring.Component):
                 give(picked, PartnerKind.BOUNDARY)
                 m.next = "PICK"
             with m.State("ESCAPE"):
-                m.d.sync += [picked.eq(scanned_lowest), rest.eq(scanned_rest),
+                m.d.sync += [picked.eq(rest_lowest), rest.eq(rest_others),
                              self.escaped.eq(1)]
                 m.next = "ESCAPE_NEXT"
             with m.State("ESCAPE_NEXT"):
                 give(picked, PartnerKind.ESCAPED)
-                m.d.sync += [picked.eq(scanned_lowest), rest.eq(scanned_rest)]
+                m.d.sync += [picked.eq(rest_lowest), rest.eq(rest_others)]
                 with m.If(~rest.any()):
                     m.next = "PICK"
             with m.State("BEGIN"):

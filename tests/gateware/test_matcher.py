@@ -136,8 +136,8 @@ def test_time_by_the_size():
 
     simulate(DecoderShape(space_bits=4, capacity=8), test)
     print(clocks)
-    assert clocks[0] == 1
-    assert [total - 1 for total in clocks[1:]] == [5, 9, 33, 48, 70]
+    assert clocks[0] == 2
+    assert [total - 2 for total in clocks[1:]] == [5, 10, 33, 48, 70]
 
 
 def test_shape_is_checked():
