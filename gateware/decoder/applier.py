@@ -1,7 +1,7 @@
 """The applier: shortens the distances of a window's defects by the shortcuts that come in."""
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -13,6 +13,7 @@ from quantacore.gateware.decoder.ports import (
     pair_write,
 )
 from quantacore.gateware.layouts.decoder import NEAR_CAPACITY, NONE, WEIGHT_BITS
+from quantacore.gateware.ram import RAM
 from quantacore.gateware.stream import Queue
 
 __all__ = ["Applier"]
@@ -21,8 +22,8 @@ __all__ = ["Applier"]
 _WAITING = 8
 #: Shortcuts whose near defects are held.
 _BANKS = 8
-#: Improvements that wait to be checked once more.
-_CANDIDATES = 16
+#: Improvements that wait to be checked once more: what Cross finds while Improve has to wait.
+_CANDIDATES = 64
 #: Bits of the sum of two weights, and of three.
 _TWO, _THREE = WEIGHT_BITS + 1, WEIGHT_BITS + 2
 
@@ -40,6 +41,9 @@ class Applier(wiring.Component):
     clock and compares it with the distance that holds. *Improve* takes what seems shorter,
     4 clocks each, and decides. So a shortcut costs its defects around, or its pairs, whichever
     are more. The first result of a shortcut comes about 30 clocks after it.
+
+    While ``hold`` is high Improve rests, so that no distance changes. The others work on, as long
+    as there is room for what seems shorter.
 
     The comparisons in Scan and Cross may meet distances that an earlier shortcut, still on its
     way, is going to shorten. Distances only ever become shorter, so they let too much pass and
@@ -59,6 +63,8 @@ class Applier(wiring.Component):
     reach : In(8)
         Defects up to this distance of an end are near it.
     shortcuts : In, stream of shortcuts
+    hold : In(1)
+        Somebody else uses the distances.
     idle : Out(1)
         Nothing is in work. Low from the clock after a shortcut is taken until its last store.
     clear : In(1)
@@ -76,7 +82,9 @@ class Applier(wiring.Component):
     lowest_address, lowest_data
         Lowest slot that a slot has a distance to.
     pair_address, pair_weight, bound_address, bound_weight
-        The working memories as they are.
+        The working memories as they are; not used while ``hold`` is high.
+    cross_address, cross_weight, scan_address, scan_weight
+        A second port of each.
     pair_write, bound_write : Out
         Stores of distances, with a ``valid`` bit.
     push : Out, stream of events, always ready
@@ -88,7 +96,7 @@ class Applier(wiring.Component):
         super().__init__({
             "window_layers": In(shape.time_bits + 1),
             "reach": In(WEIGHT_BITS),
-            "shortcuts": In(stream.Signature(shape.shortcut)),
+            "shortcuts": In(stream.Signature(shape.shortcut)), "hold": In(1),
             "idle": Out(1, init=1), "clear": In(1), "changed": Out(1),
             "list_address": Out(shape.slot_bits), "list_data": In(shape.node),
             "first_address": Out(shape.time_bits + 1), "first_data": In(shape.slot_bits + 1),
@@ -99,6 +107,8 @@ class Applier(wiring.Component):
             "lowest_address": Out(shape.slot_bits), "lowest_data": In(shape.slot_bits),
             "pair_address": Out(pair_address(shape)), "pair_weight": In(WEIGHT_BITS),
             "bound_address": Out(shape.slot_bits), "bound_weight": In(WEIGHT_BITS),
+            "cross_address": Out(pair_address(shape)), "cross_weight": In(WEIGHT_BITS),
+            "scan_address": Out(shape.slot_bits), "scan_weight": In(WEIGHT_BITS),
             "pair_write": Out(pair_write(shape)), "bound_write": Out(bound_write(shape)),
             "push": Out(stream.Signature(shape.event, always_ready=True)),
         })
@@ -126,20 +136,19 @@ class Applier(wiring.Component):
             scan.u_table_data.eq(self.u_table_data),
             self.v_table_address.eq(scan.v_table_address),
             scan.v_table_data.eq(self.v_table_data),
-            scan.bound_weight.eq(self.bound_weight), scan.bound_taken.eq(improve.bound_taken),
+            self.scan_address.eq(scan.bound_address), scan.bound_weight.eq(self.scan_weight),
             scan.released.eq(cross.released),
 
             cross.bank.eq(scan.bank), cross.u_store.eq(scan.u_store),
             cross.v_store.eq(scan.v_store),
-            cross.pair_weight.eq(self.pair_weight), cross.pair_taken.eq(improve.pair_taken),
+            self.cross_address.eq(cross.pair_address), cross.pair_weight.eq(self.cross_weight),
             self.lowest_address.eq(cross.pair_address.i), cross.lowest_data.eq(self.lowest_data),
             queue.i.valid.eq(cross.found.valid), queue.i.payload.eq(cross.found.payload),
 
+            improve.hold.eq(self.hold),
             improve.pair_weight.eq(self.pair_weight), improve.bound_weight.eq(self.bound_weight),
-            self.pair_address.eq(
-                Mux(improve.pair_taken, improve.pair_address, cross.pair_address)),
-            self.bound_address.eq(
-                Mux(improve.bound_taken, improve.bound_address, scan.bound_address)),
+            self.pair_address.eq(improve.pair_address),
+            self.bound_address.eq(improve.bound_address),
             self.pair_write.eq(improve.pair_write), self.bound_write.eq(improve.bound_write),
             self.push.valid.eq(improve.push.valid), self.push.payload.eq(improve.push.payload),
         ]
@@ -332,7 +341,6 @@ class _Scan(wiring.Component):
             "u_table_address": Out(shape.pair_bits), "u_table_data": In(shape.pair_word),
             "v_table_address": Out(shape.pair_bits), "v_table_data": In(shape.pair_word),
             "bound_address": Out(shape.slot_bits), "bound_weight": In(WEIGHT_BITS),
-            "bound_taken": In(1),
             "bank": Out(range(_BANKS)),
             "u_store": Out(_store(shape)), "v_store": Out(_store(shape)),
             "jobs": Out(stream.Signature(_job(shape))),
@@ -413,15 +421,10 @@ class _Scan(wiring.Component):
             ]
             near[name] = close
 
-        # The distances to the boundary that hold now, for stage 6. Where Improve needs the port,
-        # they stay unknown, and count as none.
-        taken = [Signal(name=f"bound_taken_{n}") for n in (5, 6)]
+        # The distances to the boundary that hold now, for stage 6.
         bound = Signal(WEIGHT_BITS)
         m.d.comb += self.bound_address.eq(stages[4].slot)
-        m.d.sync += [
-            taken[0].eq(self.bound_taken), taken[1].eq(taken[0]),
-            bound.eq(self.bound_weight | taken[1].replicate(WEIGHT_BITS)),
-        ]
+        m.d.sync += bound.eq(self.bound_weight)
 
         # Stage 7 decides, stage 8 stores.
         job = Signal(_job(shape))
@@ -466,7 +469,7 @@ class _Cross(wiring.Component):
     """Adds up the new distances of near defects, and picks those that seem shorter.
 
     First the ways to the boundary that Scan has flagged (u's, then v's), then every pair, one per
-    clock. Nothing moves on while Improve needs the port of the distances, or ``full``.
+    clock. Nothing moves on while ``full``.
     """
 
     def __init__(self, shape):
@@ -477,7 +480,6 @@ class _Cross(wiring.Component):
             "jobs": In(stream.Signature(_job(shape))),
             "released": Out(1),
             "pair_address": Out(pair_address(shape)), "pair_weight": In(WEIGHT_BITS),
-            "pair_taken": In(1),
             "lowest_data": In(shape.slot_bits),
             "found": Out(stream.Signature(_candidate(shape), always_ready=True)),
             "full": In(1),
@@ -487,18 +489,16 @@ class _Cross(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         shape = self.shape
-        advance = Signal()
-        m.d.comb += advance.eq(~self.pair_taken & ~self.full)
+        advance = ~self.full
 
-        ports = {}
+        memories = {}
         for name, store in (("u", self.u_store), ("v", self.v_store)):
-            near = memory.Memory(shape=_near(shape), depth=_BANKS * NEAR_CAPACITY, init=[],
-                                 attrs={"ram_style": "distributed"})
-            m.submodules[f"{name}_near"] = near
-            write, ports[name] = near.write_port(), near.read_port(domain="comb")
+            m.submodules[f"{name}_near"] = memories[name] = memory = RAM(
+                width=_near(shape).size, depth=_BANKS * NEAR_CAPACITY)
             m.d.comb += [
-                write.en.eq(store.valid), write.addr.eq(Cat(store.place, self.bank)),
-                write.data.eq(store.near),
+                memory.write.eq(store.valid),
+                memory.write_address.eq(Cat(store.place, self.bank)),
+                memory.write_data.eq(Value.cast(store.near)),
             ]
 
         # What to add up next.
@@ -511,10 +511,11 @@ class _Cross(wiring.Component):
             finishing.eq(working & ~flagged & (job.boundary | (x_last & y_last))),
             self.jobs.ready.eq(advance & (~working | finishing)),
         ]
+        sum_of = data.StructLayout({
+            "valid": 1, "boundary": 1, "at_v": 1, "weight": _TWO, "obs": shape.observables})
         step = Signal(data.StructLayout({
-            "valid": 1, "last": 1, "boundary": 1, "at_v": 1, "bank": range(_BANKS),
-            "u_place": exact_log2(NEAR_CAPACITY), "v_place": exact_log2(NEAR_CAPACITY),
-            "weight": _TWO, "obs": shape.observables}))
+            "sum": sum_of, "last": 1, "bank": range(_BANKS),
+            "u_place": exact_log2(NEAR_CAPACITY), "v_place": exact_log2(NEAR_CAPACITY)}))
         lowest = {name: Signal(NEAR_CAPACITY, name=f"{name}_lowest_flag") for name in "uv"}
         for name, flags in (("u", job.u_flags), ("v", job.v_flags)):
             m.d.comb += lowest[name].eq(flags & (~flags + 1))
@@ -522,21 +523,21 @@ class _Cross(wiring.Component):
                            for k in range(exact_log2(NEAR_CAPACITY))) for name in "uv"}
         with m.If(advance):
             m.d.sync += [
-                step.valid.eq(working & (flagged | ~job.boundary)), step.last.eq(finishing),
-                step.bank.eq(bank), step.boundary.eq(flagged),
-                step.at_v.eq(~job.u_flags.any()),
+                step.sum.valid.eq(working & (flagged | ~job.boundary)), step.last.eq(finishing),
+                step.bank.eq(bank), step.sum.boundary.eq(flagged),
+                step.sum.at_v.eq(~job.u_flags.any()),
                 step.u_place.eq(x), step.v_place.eq(y),
-                step.weight.eq(job.weight), step.obs.eq(job.obs),
+                step.sum.weight.eq(job.weight), step.sum.obs.eq(job.obs),
             ]
             with m.If(job.u_flags.any()):
                 m.d.sync += [
                     step.u_place.eq(place["u"]), job.u_flags.eq(job.u_flags & ~lowest["u"]),
-                    step.weight.eq(job.u_weight), step.obs.eq(job.u_obs),
+                    step.sum.weight.eq(job.u_weight), step.sum.obs.eq(job.u_obs),
                 ]
             with m.Elif(job.v_flags.any()):
                 m.d.sync += [
                     step.v_place.eq(place["v"]), job.v_flags.eq(job.v_flags & ~lowest["v"]),
-                    step.weight.eq(job.v_weight), step.obs.eq(job.v_obs),
+                    step.sum.weight.eq(job.v_weight), step.sum.obs.eq(job.v_obs),
                 ]
             with m.Elif(working):
                 m.d.sync += y.eq(y + 1)
@@ -548,8 +549,9 @@ class _Cross(wiring.Component):
                 m.d.sync += [working.eq(1), job.eq(self.jobs.payload), x.eq(0), y.eq(0)]
         m.d.comb += [
             self.released.eq(advance & step.last),
-            *(port.addr.eq(Cat(step[f"{name}_place"], step.bank))
-              for name, port in ports.items()),
+            *(memory.read.eq(advance) for memory in memories.values()),
+            *(memory.read_address.eq(Cat(step[f"{name}_place"], step.bank))
+              for name, memory in memories.items()),
         ]
 
         # A way to the boundary is a pair whose second defect adds nothing.
@@ -561,13 +563,15 @@ class _Cross(wiring.Component):
         slots = [Signal(pair_address(shape), name=f"slots_{n}") for n in range(5)]
         two = Signal(_TWO)
         sums = [Signal(_THREE, name=f"sum_{n}") for n in range(4)]
+        read = Signal(sum_of)
         with m.If(advance):
-            u, v = ports["u"].data, ports["v"].data
+            u, v = memories["u"].read_data, memories["v"].read_data
             m.d.sync += [
-                near[0].eq(Mux(step.boundary & step.at_v, v, u)),
-                near[1].eq(Mux(step.boundary, 0, v)),
-                kind[0].valid.eq(step.valid), kind[0].boundary.eq(step.boundary),
-                base[0].eq(step.weight), obs[0].eq(step.obs),
+                read.eq(step.sum),
+                near[0].eq(Mux(read.boundary & read.at_v, v, u)),
+                near[1].eq(Mux(read.boundary, 0, v)),
+                kind[0].valid.eq(read.valid), kind[0].boundary.eq(read.boundary),
+                base[0].eq(read.weight), obs[0].eq(read.obs),
             ]
             descending = near[0].slot > near[1].slot
             m.d.sync += [
@@ -603,7 +607,8 @@ class _Cross(wiring.Component):
             self.found.payload.boundary.eq(kind[5].boundary),
             self.found.payload.i.eq(slots[4].i), self.found.payload.j.eq(slots[4].j),
             self.found.payload.weight.eq(sums[3]), self.found.payload.obs.eq(obs[5]),
-            self.busy.eq(working | step.valid | step.last | Cat(k.valid for k in kind).any()),
+            self.busy.eq(working | step.sum.valid | step.last | read.valid
+                         | Cat(k.valid for k in kind).any()),
         ]
         return m
 
@@ -612,17 +617,15 @@ class _Improve(wiring.Component):
     """Compares candidates with what holds, one after the other, and stores the shorter ones.
 
     4 clocks each, the store in the fourth, so the next one sees it. The events follow 2 clocks
-    later.
+    later. None is begun on ``hold``.
     """
 
     def __init__(self, shape):
         self.shape = shape
         super().__init__({
-            "candidates": In(stream.Signature(_candidate(shape))),
+            "hold": In(1), "candidates": In(stream.Signature(_candidate(shape))),
             "pair_address": Out(pair_address(shape)), "pair_weight": In(WEIGHT_BITS),
-            "pair_taken": Out(1),
             "bound_address": Out(shape.slot_bits), "bound_weight": In(WEIGHT_BITS),
-            "bound_taken": Out(1),
             "pair_write": Out(pair_write(shape)), "bound_write": Out(bound_write(shape)),
             "push": Out(stream.Signature(shape.event, always_ready=True)),
             "busy": Out(1),
@@ -637,15 +640,13 @@ class _Improve(wiring.Component):
         m.d.comb += [
             self.pair_address.i.eq(new.i), self.pair_address.j.eq(new.j),
             self.bound_address.eq(Mux(second, new.j, new.i)),
-            self.bound_taken.eq(self.pair_taken | second),
         ]
         waiting = [Signal(data.StructLayout({"valid": 1, "new": _candidate(shape)}),
                           name=f"push_{n}") for n in range(2)]
         m.d.sync += waiting[0].valid.eq(0)
         with m.FSM(name="candidate"):
             with m.State("ASK"):
-                m.d.comb += self.pair_taken.eq(self.candidates.valid)
-                with m.If(self.candidates.valid):
+                with m.If(self.candidates.valid & ~self.hold):
                     m.d.sync += second.eq(1)
                     m.next = "ASK_SECOND"
             with m.State("ASK_SECOND"):

@@ -12,7 +12,7 @@ from quantacore.gateware.layouts.decoder import (
     Stage,
     TimingRecord,
 )
-from quantacore.gateware.stream import connect_streams
+from quantacore.gateware.stream import Merge, connect_streams
 
 __all__ = ["Decoder"]
 
@@ -100,7 +100,6 @@ class Decoder(wiring.Component):
             connect_streams(m, intake.slices[basis], engine.rounds)
         first, second = engines
         m.d.comb += [
-            first.other_finished.eq(second.finished), second.other_finished.eq(first.finished),
             self.backlog.eq(Mux(first.backlog > second.backlog, first.backlog, second.backlog)),
             self.idle.eq(first.idle & second.idle),
             intake.enable.eq(self.enable), intake.references.eq(self.references),
@@ -112,19 +111,10 @@ class Decoder(wiring.Component):
         connect_streams(m, first.shortcuts, second.others)
         connect_streams(m, second.shortcuts, first.others)
 
-        # Records of both in turn.
-        turn = Signal()
-        with m.If(Mux(turn, second.records.valid, first.records.valid)):
-            with m.If(self.records.ready):
-                m.d.sync += turn.eq(~turn)
-        with m.Else():
-            m.d.sync += turn.eq(~turn)
-        m.d.comb += [
-            self.records.valid.eq(Mux(turn, second.records.valid, first.records.valid)),
-            self.records.payload.eq(Mux(turn, second.records.payload, first.records.payload)),
-            first.records.ready.eq(self.records.ready & ~turn),
-            second.records.ready.eq(self.records.ready & turn),
-        ]
+        m.submodules.records = records = Merge(64)
+        for engine, port in zip(engines, records.i, strict=True):
+            connect_streams(m, engine.records, port)
+        connect_streams(m, records.o, wiring.flipped(self.records))
 
         for basis, engine in enumerate(engines):
             m.d.comb += [

@@ -1,5 +1,7 @@
 """One basis of the decoder: its tables, its list, and what works on them."""
 
+import itertools
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -12,6 +14,7 @@ from quantacore.gateware.decoder.growth import Growth
 from quantacore.gateware.decoder.loader import Loader
 from quantacore.gateware.decoder.matcher import Matcher
 from quantacore.gateware.decoder.memory import TableMemory
+from quantacore.gateware.decoder.ports import exchange_word
 from quantacore.gateware.decoder.walker import Walker
 from quantacore.gateware.layouts.decoder import (
     ROUND_BITS,
@@ -55,10 +58,10 @@ def frame_word(shape):
 class Engine(wiring.Component):
     """Decodes the rounds of one basis, window after window.
 
-    Load, fill, (apply erasures,) grow, match; then the matches' edges go to the other engine as
-    shortcuts while this one applies those of the other; grow and match again where anything has
-    changed; commit. The two engines wait for each other when they have exchanged their shortcuts,
-    so they always work on the same layers.
+    Load and fill, (apply erasures,) grow, match; the matches' edges go to the other engine as
+    shortcuts as soon as they are found, and those of the other are taken in meanwhile and applied
+    when all is matched; grow and match again where anything has changed; commit. An engine waits
+    for the end of the other's shortcuts, and so is a window ahead of it at most.
 
     Parameters
     ----------
@@ -77,9 +80,7 @@ class Engine(wiring.Component):
     rounds : In(stream)
         Rounds; ready while there is room.
     shortcuts, others : Out, In (streams)
-        Shortcuts to, and from, the other engine.
-    finished, other_finished : Out, In
-        This engine has sent all its shortcuts and applied all that came; so has the other.
+        Shortcuts to, and from, the other engine; after those of a window its end.
     records : Out(stream)
         64-bit records; each window ends with its verdict and its timing.
     frame, frame_valid, timing, timing_valid : Out
@@ -103,9 +104,8 @@ class Engine(wiring.Component):
             "load": In(table_load(shape)), "load_valid": In(1),
             "rounds": In(stream.Signature(shape.round_slice)),
             "now": In(16),
-            "finished": Out(1), "other_finished": In(1),
-            "shortcuts": Out(stream.Signature(shape.shortcut)),
-            "others": In(stream.Signature(shape.shortcut)),
+            "shortcuts": Out(stream.Signature(exchange_word(shape))),
+            "others": In(stream.Signature(exchange_word(shape))),
             "records": Out(stream.Signature(64)),
             "backlog": Out(range(rounds_waiting + 1)),
             "frame": Out(frame_word(shape)), "frame_valid": Out(1),
@@ -155,10 +155,13 @@ class Engine(wiring.Component):
         partner = data.StructLayout({"kind": PartnerKind, "slot": slot_bits})
         m.submodules.list = nodes = TableMemory(shape.node, depth=shape.capacity,
                                                 reads=3 if second else 2)
-        m.submodules.lowest = lowest = TableMemory(slot_bits, depth=shape.capacity, reads=1)
+        m.submodules.lowest = lowest = TableMemory(slot_bits, depth=shape.capacity,
+                                                   reads=2 if second else 1)
         m.submodules.first = first = TableMemory(slot_bits + 1, depth=2 << shape.time_bits)
-        m.submodules.bounds = bounds = TableMemory(distance, depth=shape.capacity)
-        m.submodules.pairs = pairs = TableMemory(distance, depth=shape.capacity ** 2)
+        m.submodules.bounds = bounds = TableMemory(distance, depth=shape.capacity,
+                                                   reads=2 if second else 1)
+        m.submodules.pairs = pairs = TableMemory(distance, depth=shape.capacity ** 2,
+                                                 reads=2 if second else 1)
         m.submodules.partners = partners = TableMemory(partner, depth=shape.capacity)
 
         count = loader.count
@@ -167,11 +170,24 @@ class Engine(wiring.Component):
         limit = Signal(shape.time_bits + 1)
         fresh = Signal(init=1)
         pass_two = Signal()
+        exchanges = Signal()  # the first pass is followed by an exchange
         clocks = Signal(18)
         flags = Signal(VerdictRecord.as_shape()["flags"].shape)
 
-        # Who reads what, by stage. Stages that share a memory never overlap.
-        loading, filling, matching, committing = Signal(), Signal(), Signal(), Signal()
+        # Who reads what, by stage. Stages that share a memory never overlap. The flags are
+        # registers, because multiplexers of addresses are long ways.
+        loading, filling, matching, committing = (
+            Signal(name=name) for name in ("loading", "filling", "matching", "committing"))
+        accepting = Signal()  # shortcuts of the other engine
+
+        def go(stage, accept=0):
+            m.next = stage
+            m.d.sync += [
+                loading.eq(stage == "load"), filling.eq(stage in ("load", "fill", "settle")),
+                matching.eq(stage == "match"), committing.eq(stage == "commit"),
+                accepting.eq(accept),
+            ]
+
         m.d.comb += [
             loader.list_data.eq(nodes.data[0]),
             filler.row_data.eq(nodes.data[0]), filler.column_data.eq(nodes.data[1]),
@@ -188,9 +204,7 @@ class Engine(wiring.Component):
             growth.query.eq(matcher.query), matcher.members.eq(growth.members),
             growth.filling.eq(filling),
         ]
-        with m.If(loading):
-            m.d.comb += nodes.address[0].eq(loader.list_address)
-        with m.Elif(committing):
+        with m.If(committing):
             m.d.comb += [
                 nodes.address[0].eq(committer.row_address),
                 nodes.address[1].eq(committer.column_address),
@@ -198,6 +212,8 @@ class Engine(wiring.Component):
                 bounds.address[0].eq(committer.bound_address),
                 partners.address[0].eq(committer.partner_address),
             ]
+        with m.Elif(loader.overflow & loading):
+            m.d.comb += nodes.address[0].eq(loader.list_address)
         with m.Elif(matching):
             m.d.comb += [
                 pairs.address[0].eq(Cat(matcher.pair_address.j, matcher.pair_address.i)),
@@ -209,15 +225,19 @@ class Engine(wiring.Component):
                 nodes.address[0].eq(filler.row_address),
                 nodes.address[1].eq(filler.column_address),
                 lowest.address[0].eq(filler.lowest_address),
-                tables[Table.PAIR].address[0].eq(filler.table_address),
-                tables[Table.BOUND].address[0].eq(filler.bound_table_address),
             ]
+        m.d.comb += [
+            tables[Table.PAIR].address[0].eq(filler.table_address),
+            tables[Table.BOUND].address[0].eq(filler.bound_table_address),
+        ]
         if second:
-            with m.Else():
+            with m.If(~filling):
                 m.d.comb += [
                     tables[Table.PAIR].address[0].eq(applier.u_table_address),
                     tables[Table.BOUND].address[0].eq(applier.bound_table_address),
-                    lowest.address[0].eq(applier.lowest_address),
+                ]
+            with m.If(~filling & ~matching & ~committing):
+                m.d.comb += [
                     pairs.address[0].eq(Cat(applier.pair_address.j, applier.pair_address.i)),
                     bounds.address[0].eq(applier.bound_address),
                 ]
@@ -228,16 +248,21 @@ class Engine(wiring.Component):
                 applier.u_table_data.eq(tables[Table.PAIR].data[0]),
                 applier.v_table_data.eq(tables[Table.PAIR].data[1]),
                 applier.bound_table_data.eq(tables[Table.BOUND].data[0]),
-                applier.lowest_data.eq(lowest.data[0]),
+                lowest.address[1].eq(applier.lowest_address),
+                applier.lowest_data.eq(lowest.data[1]),
                 applier.list_data.eq(nodes.data[2]),
                 applier.first_data.eq(first.data[0]),
                 applier.pair_weight.eq(pairs.data[0].weight),
                 applier.bound_weight.eq(bounds.data[0].weight),
+                pairs.address[1].eq(Cat(applier.cross_address.j, applier.cross_address.i)),
+                applier.cross_weight.eq(pairs.data[1].weight),
+                bounds.address[1].eq(applier.scan_address),
+                applier.scan_weight.eq(bounds.data[1].weight), applier.hold.eq(matching),
                 applier.window_layers.eq(Mux(live, loader.layers, 0)),
                 applier.reach.eq(self.reach),
             ]
         if shape.correlation:
-            with m.If(~loading & ~committing & ~matching & ~filling):
+            with m.If(~committing & ~filling):
                 m.d.comb += [
                     nodes.address[0].eq(walker.row_address),
                     nodes.address[1].eq(walker.column_address),
@@ -256,8 +281,12 @@ class Engine(wiring.Component):
                 walker.short_data.eq(tables[Table.SHORT].data[0]),
                 walker.count.eq(count), walker.limit.eq(limit),
             ]
+            known = Signal(shape.capacity)
+            m.d.comb += walker.known.eq(known)
+            with m.If(matcher.result_valid):
+                m.d.sync += known.bit_select(matcher.result_slot, 1).eq(1)
 
-        erasing, exchanging = Signal(), Signal()
+        erasing = Signal()
         if shape.sites:
             # Layers stand in a ring, so that those of the buffer need not be moved.
             ring = Signal(shape.time_bits)
@@ -280,8 +309,8 @@ class Engine(wiring.Component):
             with m.If(erasing):
                 m.d.comb += tables[Table.SHORT].address[0].eq(eraser.short_address)
 
-        # Who writes what.
-        m.d.comb += [
+        # Who writes what; the list a clock later, which nobody reads so soon.
+        m.d.sync += [
             nodes.write.eq(loader.list_write | committer.list_write),
             nodes.write_address.eq(Mux(loading, loader.list_slot, committer.list_slot)),
             nodes.write_data.eq(Mux(loading, loader.list_node, committer.list_node)),
@@ -289,6 +318,8 @@ class Engine(wiring.Component):
             lowest.write_data.eq(loader.lowest_data),
             first.write.eq(loader.first_write), first.write_address.eq(loader.first_layer),
             first.write_data.eq(loader.first_slot),
+        ]
+        m.d.comb += [
             partners.write.eq(matcher.result_valid),
             partners.write_address.eq(matcher.result_slot),
             partners.write_data.kind.eq(matcher.result_kind),
@@ -312,7 +343,6 @@ class Engine(wiring.Component):
             ]
 
         if second:
-            m.d.comb += [filler.push.ready.eq(1)] if not filler.push.signature.always_ready else []
             with m.If(filling):
                 m.d.comb += writes(filler)
             with m.Else():
@@ -320,12 +350,18 @@ class Engine(wiring.Component):
         else:
             m.d.comb += writes(filler)
         m.d.comb += [
-            filler.count.eq(count), growth.count.eq(count), matcher.count.eq(count),
+            growth.count.eq(count), matcher.count.eq(count),
             committer.count.eq(count), committer.commit.eq(self.commit),
             committer.last.eq(loader.last),
             loader.window.eq(self.commit + self.buffer), loader.fresh.eq(fresh),
             loader.kept.eq(committer.kept),
         ]
+        # The filler may read a slot two clocks after it was stored.
+        stored = [count, *(Signal.like(count, name=f"stored_{n}") for n in range(3))]
+        m.d.sync += [after.eq(before) for before, after in itertools.pairwise(stored)]
+        complete = Signal(2)
+        m.d.sync += complete.eq(Cat(~loading, complete))
+        m.d.comb += [filler.count.eq(stored[-1]), filler.complete.eq(complete[-1])]
         loaded = Signal.like(loader.layers)
         m.d.comb += loader.loaded.eq(loaded)
         m.d.sync += limit.eq(Mux(loader.last, loader.layers, self.commit + WALK_AHEAD))
@@ -347,9 +383,17 @@ class Engine(wiring.Component):
 
         # Shortcuts: out through a queue, so that a stall of the other engine is not mine.
         if shape.correlation:
-            m.submodules.sent = sent = Queue(shape.shortcut, depth=_SHORTCUTS_WAITING)
-            connect_streams(m, walker.shortcuts, sent.i)
+            m.submodules.sent = sent = Queue(exchange_word(shape), depth=_SHORTCUTS_WAITING)
             connect_streams(m, sent.o, wiring.flipped(self.shortcuts))
+            end_due, end_seen = Signal(), Signal()
+            end = end_due & ~walker.busy
+            m.d.comb += [
+                sent.i.valid.eq(walker.shortcuts.valid | end),
+                sent.i.payload.shortcut.eq(walker.shortcuts.payload), sent.i.payload.end.eq(end),
+                walker.shortcuts.ready.eq(sent.i.ready),
+            ]
+            with m.If(end & sent.i.ready):
+                m.d.sync += end_due.eq(0)
 
         # Records. A window writes at most one for each defect, so that with room for them before
         # it commits nothing behind it ever waits.
@@ -357,6 +401,10 @@ class Engine(wiring.Component):
         m.submodules.records = records = Queue(64, depth=depth)
         connect_streams(m, records.o, wiring.flipped(self.records))
         room = Signal()
+        offered, offer, taken = Signal(), Signal(64), Signal()
+        m.d.comb += taken.eq(records.i.ready | ~records.i.valid)
+        with m.If(taken):
+            m.d.sync += [records.i.valid.eq(offered), records.i.payload.eq(offer)]
         m.d.sync += room.eq(records.level <= depth - shape.capacity - 4)
 
         match = Signal(MatchRecord)
@@ -417,105 +465,95 @@ class Engine(wiring.Component):
                 m.d.comb += [growth.clear.eq(1), self.idle.eq(1)]
                 if second:
                     m.d.comb += applier.clear.eq(1)
-                m.d.sync += [pass_two.eq(0), clocks.eq(0), escaped.eq(0), largest.eq(0)]
+                m.d.sync += [
+                    live.eq(1), pass_two.eq(0), clocks.eq(0), escaped.eq(0), largest.eq(0),
+                    exchanges.eq(self.correlation & int(shape.correlation)),
+                    *(number.eq(0) for number in stored[1:]), complete.eq(0),
+                ]
                 with m.If(self.enable):
-                    m.d.comb += loader.start.eq(1)
-                    m.next = "load"
+                    m.d.comb += [loader.start.eq(1), filler.start.eq(1)]
+                    go("load")
             with m.State("load"):
                 m.d.comb += self.stage.eq(Stage.LOAD)
-                m.d.comb += [loading.eq(1), self.idle.eq(1)]
+                m.d.comb += self.idle.eq(1)
                 m.d.comb += [
-                    records.i.valid.eq(loader.escapes.valid), records.i.payload.eq(escape),
-                    loader.escapes.ready.eq(records.i.ready),
+                    offered.eq(loader.escapes.valid), offer.eq(escape),
+                    loader.escapes.ready.eq(taken),
                 ]
                 with m.If(~loader.busy):
-                    m.d.comb += filler.start.eq(1)
                     m.d.sync += [running.eq(1), saturated.eq(0), live.eq(~loader.overflow)]
-                    m.next = "fill"
+                    go("fill")
             with m.State("fill"):
                 m.d.comb += self.stage.eq(Stage.FILL)
-                m.d.comb += filling.eq(1)
+                # After an overflow the list is empty: what was pushed before is void.
+                m.d.comb += growth.clear.eq(~live)
                 with m.If(~filler.busy):
                     if shape.sites:
                         m.d.comb += eraser.start.eq(1)
-                        m.next = "erase"
+                        go("erase")
                     else:
-                        m.next = "settle"
+                        go("settle")
             if shape.sites:
                 with m.State("erase"):
                     m.d.comb += self.stage.eq(Stage.ERASE)
                     m.d.comb += erasing.eq(1)
-                    done_ = Signal(2)
                     with m.If(~eraser.busy & applier.idle):
-                        m.d.sync += done_.eq(done_ + 1)
-                        with m.If(done_ == 3):
-                            m.next = "settle"
-                    with m.Else():
-                        m.d.sync += done_.eq(0)
+                        go("settle")
             with m.State("settle"):
                 m.d.comb += self.stage.eq(Stage.FILL)
                 # The last push and the last distance are stored.
-                m.d.comb += [filling.eq(1), growth.start.eq(1)]
-                m.next = "grow"
+                m.d.comb += growth.start.eq(1)
+                go("grow")
             with m.State("grow"):
                 m.d.comb += self.stage.eq(Mux(pass_two, Stage.GROW_AGAIN, Stage.GROW))
                 with m.If(~growth.busy):
-                    m.d.comb += [matcher.start.eq(1), matching.eq(1)]
-                    m.next = "match"
+                    m.d.comb += matcher.start.eq(1)
+                    if shape.correlation:
+                        m.d.sync += known.eq(0)
+                        with m.If(exchanges & ~pass_two):
+                            m.d.comb += [walker.start.eq(1), applier.clear.eq(1)]
+                            m.d.sync += end_due.eq(1)
+                    go("match", accept=exchanges & ~pass_two)
             with m.State("match"):
                 m.d.comb += self.stage.eq(Mux(pass_two, Stage.MATCH_AGAIN, Stage.MATCH))
-                m.d.comb += matching.eq(1)
                 with m.If(~matcher.busy):
                     m.d.sync += [largest.eq(matcher.largest), escaped.eq(matcher.escaped)]
-                    with m.If(self.correlation & ~pass_two & Const(int(shape.correlation))):
-                        if shape.correlation:
-                            m.d.comb += [walker.start.eq(1), applier.clear.eq(1)]
-                        m.next = "exchange"
+                    with m.If(exchanges & ~pass_two):
+                        go("exchange", accept=1)
                     with m.Else():
-                        m.next = "room"
+                        go("room")
             if shape.correlation:
                 with m.State("exchange"):
-                    m.d.comb += [
-                        self.stage.eq(Stage.EXCHANGE), exchanging.eq(1),
-                        self.finished.eq(~walker.busy & (sent.level == 0) & applier.idle
-                                         & ~self.others.valid),
-                    ]
-                    done = Signal(2)
-                    # What has left a queue needs a clock or two to show in the other engine. Both
-                    # engines see the same, and leave together.
-                    with m.If(self.finished & self.other_finished):
-                        m.d.sync += done.eq(done + 1)
-                        with m.If(done == 3):
-                            m.next = "exchanged"
-                    with m.Else():
-                        m.d.sync += done.eq(0)
+                    m.d.comb += self.stage.eq(Stage.EXCHANGE)
+                    with m.If(end_seen & applier.idle & ~end_due):
+                        m.d.sync += end_seen.eq(0)
+                        go("exchanged")
                 with m.State("exchanged"):
                     m.d.comb += self.stage.eq(Stage.EXCHANGE)
                     with m.If(applier.changed & live):
                         m.d.sync += pass_two.eq(1)
                         m.d.comb += growth.start.eq(1)
-                        m.next = "grow"
+                        go("grow")
                     with m.Else():
-                        m.next = "room"
+                        go("room")
             with m.State("room"):
                 with m.If(room):
-                    m.d.comb += [committer.start.eq(1), committing.eq(1)]
-                    m.next = "commit"
+                    m.d.comb += committer.start.eq(1)
+                    go("commit")
             with m.State("commit"):
                 m.d.comb += [
-                    committing.eq(1),
-                    records.i.valid.eq(found_valid & (found.escape | self.matches)),
-                    records.i.payload.eq(Mux(found.escape, escape, match)),
+                    offered.eq(found_valid & (found.escape | self.matches)),
+                    offer.eq(Mux(found.escape, escape, match)),
                 ]
                 with m.If(~committer.busy & ~found_valid):
-                    m.next = "verdict"
+                    go("verdict")
             with m.State("verdict"):
-                m.d.comb += [records.i.valid.eq(1), records.i.payload.eq(verdict)]
+                m.d.comb += [offered.eq(1), offer.eq(verdict)]
                 m.d.sync += frame.eq(committer.obs ^ Mux(fresh, 0, frame))
-                m.next = "timing"
+                go("timing")
             with m.State("timing"):
                 m.d.comb += [
-                    records.i.valid.eq(1), records.i.payload.eq(timing),
+                    offered.eq(1), offer.eq(timing),
                     self.timing.eq(timing), self.timing_valid.eq(1), self.frame_valid.eq(1),
                     self.frame.obs.eq(frame), self.frame.round.eq(base),
                     self.frame.layers.eq(verdict.layers), self.frame.last.eq(loader.last),
@@ -526,14 +564,19 @@ class Engine(wiring.Component):
                     loaded.eq(loader.layers - self.commit),
                     *([ring.eq(ring + self.commit)] if shape.sites else []),
                 ]
-                m.next = "begin"
+                go("begin")
         if second:
-            # The other engine may be ahead: its shortcuts wait until this one has matched.
+            # The other engine may be ahead: its shortcuts wait until this one has grown, and those
+            # behind the end until the next window.
+            taking = accepting & ~end_seen if shape.correlation else Const(0)
             m.d.comb += [
-                applier.shortcuts.valid.eq(self.others.valid & exchanging),
-                applier.shortcuts.payload.eq(self.others.payload),
-                self.others.ready.eq(applier.shortcuts.ready & exchanging),
+                applier.shortcuts.valid.eq(self.others.valid & taking & ~self.others.payload.end),
+                applier.shortcuts.payload.eq(self.others.payload.shortcut),
+                self.others.ready.eq(applier.shortcuts.ready & taking),
             ]
+        if shape.correlation:
+            with m.If(self.others.valid & self.others.ready & self.others.payload.end):
+                m.d.sync += end_seen.eq(1)
         if shape.sites:
             with m.If(erasing):
                 m.d.comb += [

@@ -21,6 +21,8 @@ class Filler(wiring.Component):
     to the boundary if there is a way, between two slots if that is shorter than the way of both
     to the boundary. Events are pushed in this order.
 
+    The list may still grow meanwhile: rows wait for their slot.
+
     One distance per clock; a slot takes at least 3 clocks. 13 clocks more from ``start`` to the
     end. Data of every memory are expected two clocks after the address. ``start`` while busy is
     ignored.
@@ -32,11 +34,13 @@ class Filler(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin; ``count`` must stay until ``busy`` has fallen.
+        Begin.
     busy : Out(1)
         High from the clock after ``start`` until the last write and push are done.
     count : In(slot_bits + 1)
-        Defects in the list.
+        Defects in the list. A slot may be counted two clocks after it was stored.
+    complete : In(1)
+        ``count`` is final. Where it is less than it was, its rows are worthless, and soon over.
     row_address, row_data, column_address, column_data
         Two ports of the list (data: node).
     lowest_address : Out(slot_bits), lowest_data : In(slot_bits)
@@ -53,6 +57,7 @@ class Filler(wiring.Component):
         self.shape = shape
         super().__init__({
             "start": In(1), "busy": Out(1), "count": In(shape.slot_bits + 1),
+            "complete": In(1),
             "row_address": Out(shape.slot_bits), "row_data": In(shape.node),
             "column_address": Out(shape.slot_bits), "column_data": In(shape.node),
             "lowest_address": Out(shape.slot_bits), "lowest_data": In(shape.slot_bits),
@@ -96,14 +101,14 @@ class Filler(wiring.Component):
                 with m.If(issue.j != low):
                     m.d.sync += [issue.valid.eq(1), issue.boundary.eq(0), issue.j.eq(issue.j - 1)]
                 with m.Elif(settled[-1]):
-                    with m.If(ahead == self.count):
-                        m.next = "DRAIN"
-                    with m.Else():
+                    with m.If(ahead < self.count):
                         m.d.sync += [
                             issue.valid.eq(1), issue.boundary.eq(1),
                             issue.i.eq(ahead), issue.j.eq(ahead), low.eq(self.lowest_data),
                             ahead.eq(ahead + 1), settled.eq(0),
                         ]
+                    with m.Elif(self.complete):
+                        m.next = "DRAIN"
             with m.State("DRAIN"):
                 with m.If(~Cat(stage.valid for stage in stages).any()):
                     m.next = "IDLE"

@@ -5,7 +5,7 @@ from amaranth.lib import data
 from quantacore.gateware.layouts.decoder import WEIGHT_BITS, DecoderShape, PartnerKind
 
 __all__ = ["check_shape", "pair_address", "pair_write", "bound_write", "partner_word",
-           "growth_steps"]
+           "exchange_word", "growth_steps"]
 
 
 def check_shape(shape):
@@ -34,6 +34,11 @@ def bound_write(shape):
 def partner_word(shape):
     """What a slot was matched with; ``slot`` counts where ``kind`` is ``SLOT``."""
     return data.StructLayout({"kind": PartnerKind, "slot": shape.slot_bits})
+
+
+def exchange_word(shape):
+    """What one engine sends to the other: its shortcuts, and after a window's last one ``end``."""
+    return data.StructLayout({"end": 1, "shortcut": shape.shortcut})
 
 
 def growth_steps(weight):

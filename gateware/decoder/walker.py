@@ -24,6 +24,8 @@ class Walker(wiring.Component):
     of the shortest path by the tables BOUND or HOP, from the earlier end (of two in the same
     layer: slot i's); and for each edge its run of the table SHORT, with the layers of the window.
 
+    It may start before the matching is done: each slot is waited for until it is ``known``.
+
     7 clocks an edge or one per shortcut, whichever is longer; 3 clocks per slot, and 3 more per
     path. Data of every memory are expected two clocks after the address. ``start`` while busy is
     ignored.
@@ -43,6 +45,8 @@ class Walker(wiring.Component):
         High from the clock after ``start`` until the last shortcut is taken.
     count : In(slot_bits + 1)
         Defects in the list.
+    known : In(capacity)
+        Slots whose partner is stored.
     limit : In(time_bits + 1)
         Matches with no end before this layer are left out.
     partner_address, partner_data
@@ -63,7 +67,7 @@ class Walker(wiring.Component):
         self.shape = shape
         super().__init__({
             "start": In(1), "busy": Out(1), "count": In(shape.slot_bits + 1),
-            "limit": In(shape.time_bits + 1),
+            "known": In(shape.capacity), "limit": In(shape.time_bits + 1),
             "partner_address": Out(shape.slot_bits), "partner_data": In(partner_word(shape)),
             "row_address": Out(shape.slot_bits), "row_data": In(shape.node),
             "column_address": Out(shape.slot_bits), "column_data": In(shape.node),
@@ -123,9 +127,10 @@ class Walker(wiring.Component):
                     m.d.sync += [slot.eq(0), self.walk_error.eq(0)]
                     m.next = "PARTNER"
             with m.State("PARTNER"):
-                m.next = "PARTNER_WAIT"
                 with m.If(slot == self.count):
                     m.next = "DRAIN"
+                with m.Elif(self.known.bit_select(slot[:shape.slot_bits], 1)):
+                    m.next = "PARTNER_WAIT"
             with m.State("PARTNER_WAIT"):
                 m.next = "CHECK"
             with m.State("CHECK"):

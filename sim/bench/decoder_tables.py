@@ -373,18 +373,27 @@ class _Writes:
 class FillerBench(_Bench):
     """Runs a Filler once; ``bounds``, ``pairs`` and ``events`` are what came out.
 
-    ``layouts`` are the layouts of the ports ``pair_write`` and ``bound_write``.
+    ``layouts`` are the layouts of the ports ``pair_write`` and ``bound_write``. The list grows by
+    one slot in each clock for which ``growing(clock)``; what is not stored yet is read as noise.
     """
 
-    def __init__(self, world, layouts):
+    def __init__(self, world, layouts, *, growing=None):
+        def stored(read):
+            return lambda slot: read(slot if slot < self._stored else (slot * 7 + 3) % 64)
+
         super().__init__([
-            ("row_address", "row_data", world.read_node),
-            ("column_address", "column_data", world.read_node),
-            ("lowest_address", "lowest_data", world.read_lowest),
             ("table_address", "table_data", world.read_pair),
-            ("bound_table_address", "bound_table_data", world.read_bound)])
+            ("bound_table_address", "bound_table_data", world.read_bound),
+        ], [
+            ("row_address", "row_data", stored(world.read_node)),
+            ("column_address", "column_data", stored(world.read_node)),
+            ("lowest_address", "lowest_data", stored(world.read_lowest))])
         self.world = world
         self._writes = _Writes(world.shape, *layouts)
+        self._growing = growing
+        self._stored = 0 if growing else len(world.nodes)
+        # Slots stored one clock ago, and two.
+        self._before = [self._stored] * 2
 
     @property
     def events(self):
@@ -403,27 +412,40 @@ class FillerBench(_Bench):
     def clock(self, get):
         values = self._serve(get)
         self._writes.collect(get)
-        return {**values, **self._pulse(get), "count": len(self.world.nodes)}
+        count, self._before = self._before[0], [*self._before[1:], self._stored]
+        if self._stored < len(self.world.nodes):
+            self._stored += bool(self._growing(self.clocks))
+        return {**values, **self._pulse(get), "count": count,
+                "complete": int(count == len(self.world.nodes))}
 
 
 class WalkerBench(_Bench):
-    """Runs a Walker once; ``sent`` are the shortcuts. ``patience(clock)`` says when to take one."""
+    """Runs a Walker once; ``sent`` are the shortcuts. ``patience(clock)`` says when to take one.
+
+    With ``order``, a list of all slots, partners become known in that order, the next one in each
+    clock for which ``knowing(clock)``; until then they are read as noise.
+    """
 
     def __init__(self, world, partners, partner_layout, *, patience=lambda clock: True,
-                 before=None):
+                 before=None, order=None, knowing=lambda clock: True):
         def read_partner(slot):
-            kind, other = partners[slot] if slot < len(partners) else (ESCAPED, 0)
+            if not self._known >> slot & 1:
+                return (slot * 5 + self.clocks) % (1 << partner_layout.size)
+            kind, other = partners[slot]
             return _word(partner_layout, kind=PartnerKind(kind), slot=other)
 
         super().__init__([
-            ("partner_address", "partner_data", read_partner),
             ("row_address", "row_data", world.read_node),
             ("column_address", "column_data", world.read_node),
             ("hop_address", "hop_data", world.read_hop),
             ("bound_table_address", "bound_table_data", world.read_bound),
             ("edge_address", "edge_data", world.read_edge),
-            ("short_address", "short_data", world.read_short)])
+            ("short_address", "short_data", world.read_short),
+        ], [("partner_address", "partner_data", read_partner)])
         self.world = world
+        self._unknown = list(order or [])[::-1]
+        self._known = 0 if order else (1 << len(partners)) - 1
+        self._knowing = knowing
         self._patience = patience
         self._before = (2 << world.shape.time_bits) - 1 if before is None else before
         self._ready = 0
@@ -441,18 +463,21 @@ class WalkerBench(_Bench):
             self.sent.append(tuple(word[name] for name in (
                 "u", "u_layer", "v", "v_layer", "boundary", "weight", "obs")))
         self._ready = int(self._patience(self.clocks))
+        if self._unknown and self._knowing(self.clocks):
+            self._known |= 1 << self._unknown.pop()
         return {**values, **self._pulse(get), "count": len(self.world.nodes),
-                "limit": self._before, "shortcuts__ready": self._ready}
+                "known": self._known, "limit": self._before, "shortcuts__ready": self._ready}
 
 
 class ApplierBench(_Bench):
     """Runs an Applier over a list of shortcuts; ``bounds`` and ``pairs`` are changed in place.
 
-    ``keenness(clock)`` says when the next one may be offered.
+    ``keenness(clock)`` says when the next one may be offered. For the first ``hold`` clocks the
+    distances belong to somebody else.
     """
 
     def __init__(self, world, bounds, pairs, shortcuts, reach, layouts, *,
-                 keenness=lambda clock: True):
+                 keenness=lambda clock: True, hold=0):
         address, pair_layout, bound_layout = layouts
 
         @functools.cache
@@ -460,8 +485,14 @@ class ApplierBench(_Bench):
             word = _fields(address, value)
             return word["i"], word["j"]
 
-        def read_weight(value):
+        def pair_weight(value):
             return pairs.get(slots(value), (7, 0))[0]  # not written: anything
+
+        def bound_weight(slot):
+            return bounds[slot][0] if slot < len(bounds) else 7
+
+        def free(read):
+            return lambda value: read(value) if self.clocks > self._hold else 0
 
         super().__init__([
             ("list_address", "list_data", world.read_node),
@@ -471,9 +502,11 @@ class ApplierBench(_Bench):
             ("bound_table_address", "bound_table_data", world.read_bound),
             ("lowest_address", "lowest_data", world.read_lowest),
         ], [
-            ("bound_address", "bound_weight",
-             lambda slot: bounds[slot][0] if slot < len(bounds) else 7),
-            ("pair_address", "pair_weight", read_weight)])
+            ("bound_address", "bound_weight", free(bound_weight)),
+            ("scan_address", "scan_weight", bound_weight),
+            ("pair_address", "pair_weight", free(pair_weight)),
+            ("cross_address", "cross_weight", pair_weight)])
+        self._hold = hold
         self.world, self.bounds, self.pairs, self.reach = world, bounds, pairs, reach
         self._writes = _Writes(world.shape, pair_layout, bound_layout)
         self._shortcuts = list(shortcuts)
@@ -507,6 +540,7 @@ class ApplierBench(_Bench):
         finished = self._next == len(self._shortcuts)
         self._quiet = self._quiet + 1 if finished and get("idle") else 0
         assert self._quiet < 2 or len(self.stores) == before, "a store while idle"
+        assert self.clocks > self._hold or not self.stores, "a store on hold"
         if finished and self._quiet == 3:
             self.changed = get("changed")
             self.done = True
@@ -516,5 +550,6 @@ class ApplierBench(_Bench):
                 ("u", "u_layer", "v", "v_layer", "boundary", "weight", "obs"),
                 self._shortcuts[self._next], strict=True)))
         return {**values, "window_layers": self.world.top, "reach": self.reach,
-                "clear": int(self.clocks == 1), "shortcuts__valid": int(self._offered),
+                "clear": int(self.clocks == 1), "hold": int(self.clocks < self._hold),
+                "shortcuts__valid": int(self._offered),
                 "shortcuts__payload": payload}

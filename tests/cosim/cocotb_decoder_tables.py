@@ -28,13 +28,14 @@ SHAPE = DecoderShape(**json.loads(os.environ["QC_SHAPE"]))
 UNIT = os.environ["QC_UNIT"]
 WINDOWS = int(os.environ["QC_WINDOWS"])
 INPUTS = {
-    "Filler": ("start", "count", "row_data", "column_data", "lowest_data", "table_data",
+    "Filler": ("start", "count", "complete", "row_data", "column_data", "lowest_data", "table_data",
                "bound_table_data"),
-    "Walker": ("start", "count", "partner_data", "row_data", "column_data", "hop_data",
+    "Walker": ("start", "count", "known", "partner_data", "row_data", "column_data", "hop_data",
                "bound_table_data", "edge_data", "short_data", "shortcuts__ready"),
-    "Applier": ("window_layers", "reach", "shortcuts__valid", "shortcuts__payload", "clear",
+    "Applier": ("window_layers", "reach", "hold", "shortcuts__valid", "shortcuts__payload", "clear",
                 "list_data", "first_data", "u_table_data", "v_table_data", "bound_table_data",
-                "lowest_data", "pair_weight", "bound_weight"),
+                "lowest_data", "pair_weight", "bound_weight", "cross_weight",
+                "scan_weight"),
 }[UNIT]
 
 
@@ -109,17 +110,21 @@ class Window:
     def __init__(self, rng):
         world = self.world = make_world(rng)
         if UNIT == "Filler":
-            self.bench = FillerBench(world, (pair_write(SHAPE), bound_write(SHAPE)))
+            self.bench = FillerBench(world, (pair_write(SHAPE), bound_write(SHAPE)),
+                                     growing=rng.choice([None, pace(rng)]))
         elif UNIT == "Walker":
             self.partners = make_partners(world, rng)
-            self.bench = WalkerBench(world, self.partners, partner_word(SHAPE), patience=pace(rng))
+            order = rng.sample(range(len(world.nodes)), len(world.nodes))
+            self.bench = WalkerBench(world, self.partners, partner_word(SHAPE), patience=pace(rng),
+                                     order=rng.choice([None, order]), knowing=pace(rng))
         else:
             self.filled = fill(world)[:2]
             self.shortcuts = make_shortcuts(world, rng)
             self.bench = ApplierBench(
                 world, list(self.filled[0]), dict(self.filled[1]), self.shortcuts,
                 rng.choice([0, 10, 60, 120, 254, 255]),
-                (pair_address(SHAPE), pair_write(SHAPE), bound_write(SHAPE)), keenness=pace(rng))
+                (pair_address(SHAPE), pair_write(SHAPE), bound_write(SHAPE)), keenness=pace(rng),
+                hold=rng.choice([0, 0, 40, 400]))
 
     def check(self, dut):
         bench = self.bench

@@ -69,8 +69,8 @@ def defects(shape, rng):
 
 # Filler
 
-def check_fill(world):
-    bench = FillerBench(world, (pair_write(world.shape), bound_write(world.shape)))
+def check_fill(world, **options):
+    bench = FillerBench(world, (pair_write(world.shape), bound_write(world.shape)), **options)
     run(Filler(world.shape), bench)
     bounds, pairs, events = fill(world)
     assert bench.bounds == bounds
@@ -100,6 +100,14 @@ def test_filler_without_any_way_to_the_boundary():
     world.bound = [(255, 0, 0, 0)] * len(world.bound)
     bench = check_fill(world)
     assert len(bench.events) == len(bench.pairs) > 0
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 1])
+def test_filler_waits_for_slots(share):
+    rng = seeded("growing", share)
+    world = World.random(SHAPES["small"], rng, defects=16)
+    bench = check_fill(world, growing=lambda clock: rng.random() < share)
+    assert bench.clocks > 16
 
 
 def test_filler_takes_one_clock_per_distance():
@@ -198,6 +206,14 @@ def test_walker_waits_for_its_sink(readiness):
     rng = seeded("wait", readiness)
     world = World.line(SHAPES["small"], rng, defects=10)
     check_walk(world, rng, patience=lambda clock: rng.random() < readiness)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 1])
+def test_walker_waits_for_partners(share):
+    rng = seeded("known", share)
+    world = World.line(SHAPES["small"], rng, defects=10)
+    check_walk(world, rng, order=rng.sample(range(10), 10),
+               knowing=lambda clock: rng.random() < share)
 
 
 def test_walker_sends_one_shortcut_per_clock():
@@ -320,3 +336,11 @@ def test_applier_costs_a_clock_per_defect_around_or_pair():
 def test_shape_is_checked(component):
     with pytest.raises(TypeError, match=r"^Shape must be a DecoderShape, not 5$"):
         component(5)
+
+
+@pytest.mark.parametrize("hold", [20, 200, 1000])
+def test_applier_leaves_the_distances_alone_on_hold(hold):
+    rng = seeded("hold", hold)
+    world = World.random(SHAPES["small"], rng, defects=16)
+    bench, effective = check_apply(world, random_shortcuts(world, rng, 80), 120, hold=hold)
+    assert effective > 32 and bench.clocks > hold
