@@ -353,7 +353,7 @@ class Engine(wiring.Component):
             growth.count.eq(count), matcher.count.eq(count),
             committer.count.eq(count), committer.commit.eq(self.commit),
             committer.last.eq(loader.last),
-            loader.window.eq(self.commit + self.buffer), loader.fresh.eq(fresh),
+            loader.fresh.eq(fresh),
             loader.kept.eq(committer.kept),
         ]
         # The filler may read a slot two clocks after it was stored.
@@ -364,6 +364,7 @@ class Engine(wiring.Component):
         m.d.comb += [filler.count.eq(stored[-1]), filler.complete.eq(complete[-1])]
         loaded = Signal.like(loader.layers)
         m.d.comb += loader.loaded.eq(loaded)
+        m.d.sync += loader.window.eq(self.commit + self.buffer)
         m.d.sync += limit.eq(Mux(loader.last, loader.layers, self.commit + WALK_AHEAD))
 
         # Rounds.

@@ -117,6 +117,15 @@ class Loader(wiring.Component):
 
         pending = Signal(spaces)
         chosen = Signal(spaces)
+        some_chosen = Signal()
+        full = slots[shape.slot_bits]  # the capacity is a power of two
+
+        def choose():
+            m.d.sync += [
+                chosen.eq(pending & -pending), pending.eq(pending & (pending - 1)),
+                some_chosen.eq(pending.any()),
+            ]
+
         space = Signal(shape.space_bits)
         for index in range(shape.space_bits):
             m.d.comb += space[index].eq(
@@ -199,7 +208,7 @@ class Loader(wiring.Component):
                     with m.Else():
                         m.d.comb += self.rounds.ready.eq(1)
                         m.d.sync += [
-                            skipped.eq(0), pending.eq(round_.bits), chosen.eq(0),
+                            skipped.eq(0), pending.eq(round_.bits), some_chosen.eq(0),
                             self.last.eq(round_.last), self.stamp.eq(round_.stamp),
                         ]
                         if shape.sites:
@@ -223,10 +232,9 @@ class Loader(wiring.Component):
 
             with m.State("new_defects"):
                 # One is taken out of the round while the one before it goes to the list.
-                m.d.sync += [
-                    chosen.eq(pending & -pending), pending.eq(pending & (pending - 1))]
-                with m.If(chosen.any()):
-                    with m.If(slots == shape.capacity):
+                choose()
+                with m.If(some_chosen):
+                    with m.If(full):
                         m.d.sync += [
                             self.overflow.eq(1), dump.eq(0), wait.eq(0),
                             # Both that were taken go back.
@@ -236,7 +244,7 @@ class Loader(wiring.Component):
                     with m.Else():
                         m.d.comb += [self.list_write.eq(1), self.lowest_write.eq(1)]
                         m.d.sync += slots.eq(slots + 1)
-                with m.If(~pending.any() & ~(chosen.any() & (slots == shape.capacity))):
+                with m.If(~pending.any() & ~(some_chosen & full)):
                     m.d.sync += layer.eq(layer + 1)
                     m.next = "new_layer"
 
@@ -250,18 +258,17 @@ class Loader(wiring.Component):
                 with m.Elif(self.escapes.ready):
                     m.d.sync += [wait.eq(0), dump.eq(dump + 1)]
                     with m.If(dump == shape.capacity - 1):
-                        m.d.sync += [slots.eq(0), chosen.eq(0)]
+                        m.d.sync += [slots.eq(0), some_chosen.eq(0)]
                         m.next = "escape_rest"
 
             with m.State("escape_rest"):
                 m.d.comb += [
                     self.escapes.payload.space.eq(space),
                     self.escapes.payload.layer.eq(layer),
-                    self.escapes.valid.eq(chosen.any()),
+                    self.escapes.valid.eq(some_chosen),
                 ]
-                with m.If(~chosen.any() | self.escapes.ready):
-                    m.d.sync += [
-                        chosen.eq(pending & -pending), pending.eq(pending & (pending - 1))]
+                with m.If(~some_chosen | self.escapes.ready):
+                    choose()
                     with m.If(~pending.any()):
                         m.d.sync += layer.eq(layer + 1)
                         m.next = "new_layer"

@@ -45,7 +45,7 @@ class Matcher(wiring.Component):
     start : In(1)
         Matches slots 0 to ``count`` - 1, while not ``busy``.
     count : In(range(capacity + 1))
-        Stable while ``busy``.
+        Stable from the clock before ``start``, and while ``busy``.
     busy : Out(1)
         High from the next clock until the last result was given.
     query : Out(slot_bits), members : In(capacity)
@@ -119,7 +119,10 @@ class Matcher(wiring.Component):
         rest_lowest = lowest_set(m, rest)
         rest_others = rest & (rest - 1)
         picked = Signal(shape.slot_bits)
-        # Known a clock after `unmatched`.
+        # Masks are long ways: this one is made before it is needed,
+        everyone = Signal(shape.capacity)
+        m.d.sync += everyone.eq(_first(self.count, shape.capacity))
+        # and these are known a clock after `unmatched`.
         next_root = Signal(shape.slot_bits)
         next_exists = Signal()
         m.d.sync += [next_root.eq(lowest_set(m, unmatched)), next_exists.eq(unmatched.any())]
@@ -260,7 +263,7 @@ class Matcher(wiring.Component):
             with m.State("IDLE"):
                 with m.If(self.start):
                     m.d.sync += [self.largest.eq(0), self.escaped.eq(0)]
-                    m.d.sync += unmatched.eq(_first(self.count, shape.capacity))
+                    m.d.sync += unmatched.eq(everyone)
                     m.next = "BEFORE_PICK"
             with m.State("BEFORE_PICK"):
                 m.next = "PICK"

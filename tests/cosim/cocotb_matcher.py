@@ -42,6 +42,7 @@ class Bench:
         dut = self.dut
         masks = [case.members(slot) for slot in range(case.count)]
         dut.count.value = case.count
+        await FallingEdge(dut.clk)
         dut.start.value = 1
         await FallingEdge(dut.clk)
         dut.start.value = 0

@@ -20,6 +20,7 @@ class Bench:
         """Clocks that the matcher takes; its results are the model's."""
         ctx, dut = self.ctx, self.dut
         ctx.set(dut.count, case.count)
+        await ctx.tick()
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
