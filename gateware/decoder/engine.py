@@ -367,9 +367,15 @@ class Engine(wiring.Component):
         m.d.sync += loader.window.eq(self.commit + self.buffer)
         m.d.sync += limit.eq(Mux(loader.last, loader.layers, self.commit + WALK_AHEAD))
 
-        # Rounds.
-        connect_streams(m, wiring.flipped(self.rounds), queue.i)
-        # A register between them: the memory's output comes late in its clock.
+        queue_has_room = Signal(init=1)
+        # Rounds. A register on either side of the queue: their number is checked late in the clock,
+        # and the memory's output comes late. One is on its way in while the level is looked at.
+        m.d.comb += self.rounds.ready.eq(queue_has_room)
+        m.d.sync += [
+            queue_has_room.eq(queue.level < self.rounds_waiting - 2),
+            queue.i.valid.eq(self.rounds.valid & self.rounds.ready),
+            queue.i.payload.eq(self.rounds.payload),
+        ]
         waits = Signal()
         next_round = Signal(shape.round_slice)
         m.d.comb += [
@@ -461,9 +467,11 @@ class Engine(wiring.Component):
             m.d.sync += clocks.eq(clocks + 1)
 
         m.d.comb += [self.idle.eq(0), self.stage.eq(Stage.COMMIT)]
+        m.d.sync += growth.clear.eq(0)
         with m.FSM():
             with m.State("begin"):
-                m.d.comb += [growth.clear.eq(1), self.idle.eq(1)]
+                m.d.comb += self.idle.eq(1)
+                m.d.sync += growth.clear.eq(1)
                 if second:
                     m.d.comb += applier.clear.eq(1)
                 m.d.sync += [
@@ -487,7 +495,7 @@ class Engine(wiring.Component):
             with m.State("fill"):
                 m.d.comb += self.stage.eq(Stage.FILL)
                 # After an overflow the list is empty: what was pushed before is void.
-                m.d.comb += growth.clear.eq(~live)
+                m.d.sync += growth.clear.eq(~live)
                 with m.If(~filler.busy):
                     if shape.sites:
                         m.d.comb += eraser.start.eq(1)

@@ -133,7 +133,7 @@ class Growth(wiring.Component):
 
     Time: 3 clocks for an event that leads to nothing, or comes back later; 5 where two clusters
     become one, and one more for each member of the one that is moved (a single one is free); up to
-    3 more where the next event is one that came back. A pass takes some 10 clocks and a quarter of
+    4 more where the next event is one that came back. A pass takes some 10 clocks and a quarter of
     ``count`` on top.
 
     Resources: clusters are kept in look-up table memory, as one label, one offset of the radius and
@@ -303,6 +303,7 @@ class Growth(wiring.Component):
         top_valid = Signal()
         back_known = Signal()
         take_top = Signal()
+        at_head = Signal()
         insert = Signal()
         inserted = Signal(chained)
         insert_bucket = Signal(BUCKET_BITS)
@@ -313,7 +314,7 @@ class Growth(wiring.Component):
             back.write.eq(insert), back.write_address.eq(back_count), back.write_data.eq(inserted),
             back_heads.write.eq(insert), back_heads.write_address.eq(insert_bucket),
             back_heads.write_data.eq(back_count),
-            back.address.eq(Mux(take_top, top.next, back_heads.data)),
+            back.address.eq(Mux(at_head, back_heads.data, top.next)),
             back.read.eq(1),
         ]
         with m.FSM(name="back_fsm"):
@@ -325,14 +326,17 @@ class Growth(wiring.Component):
                 with m.If(take_top):
                     m.d.sync += top_valid.eq(0)
                     with m.If(top.last):
-                        m.d.sync += [waiting.bit_select(top_bucket, 1).eq(0), top_exists.eq(0)]
-                        m.next = "ENCODE"
+                        m.d.sync += top_exists.eq(0)
+                        m.next = "CLEAR"
                     with m.Else():
                         m.next = "FOLLOW"
+            with m.State("CLEAR"):
+                m.d.sync += waiting.bit_select(top_bucket, 1).eq(0)
+                m.next = "ENCODE"
             with m.State("ENCODE"):
                 m.next = "HEAD"
             with m.State("HEAD"):
-                m.d.comb += back_heads.address.eq(waiting_lowest)
+                m.d.comb += [back_heads.address.eq(waiting_lowest), at_head.eq(1)]
                 m.d.sync += [top_bucket.eq(waiting_lowest), top_exists.eq(waiting_any)]
                 with m.If(waiting_any):
                     m.next = "FOLLOW"

@@ -203,7 +203,8 @@ class Matcher(wiring.Component):
         better = Signal(best_layout)
         m.d.comb += [
             places.read[0].addr.eq(partner),
-            self.pair_address.i.eq(place_high), self.pair_address.j.eq(partner_place),
+            self.pair_address.i.eq(Mux(gathered, picked, place_high)),
+            self.pair_address.j.eq(Mux(gathered, root, partner_place)),
             bests_read.addr.eq(address),
         ]
         m.d.sync += [
@@ -297,6 +298,7 @@ class Matcher(wiring.Component):
                 with m.If(self.largest == 0):
                     m.d.sync += self.largest.eq(1)
                 with m.If(rest.any()):
+                    m.d.sync += gathered.eq(1)
                     m.next = "GATHER"
                 with m.Elif(bound_0 == _INFINITE):
                     give(root, PartnerKind.ESCAPED)
@@ -307,8 +309,7 @@ class Matcher(wiring.Component):
                     m.next = "PICK"
             with m.State("GATHER"):
                 m.d.comb += [
-                    gathered.eq(1), self.bound_address.eq(picked),
-                    self.pair_address.i.eq(picked), self.pair_address.j.eq(root),
+                    self.bound_address.eq(picked),
                     places.write.en.eq(members < cluster), places.write.addr.eq(members),
                     places.write.data.eq(picked),
                 ]
@@ -316,6 +317,7 @@ class Matcher(wiring.Component):
                 with m.If(rest.any()):
                     m.d.sync += picked.eq(rest_lowest)
                 with m.Else():
+                    m.d.sync += gathered.eq(0)
                     m.next = "GATHERED"
             with m.State("GATHERED"):
                 m.d.sync += [rest.eq(cluster_mask), size.eq(members)]
