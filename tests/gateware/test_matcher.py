@@ -138,7 +138,7 @@ def test_time_by_the_size():
     simulate(DecoderShape(space_bits=4, capacity=8), test)
     print(clocks)
     assert clocks[0] == 2
-    assert [total - 2 for total in clocks[1:]] == [5, 10, 33, 48, 70]
+    assert [total - 2 for total in clocks[1:]] == [4, 9, 32, 47, 69]
 
 
 def test_shape_is_checked():
