@@ -21,7 +21,7 @@ __all__ = ["Applier"]
 #: Shortcuts between the input and the scan of the list.
 _WAITING = 8
 #: Shortcuts whose near defects are held.
-_BANKS = 8
+_BANKS = 32
 #: Improvements that wait to be checked once more: what Cross finds while Improve has to wait.
 _CANDIDATES = 64
 #: Bits of the sum of two weights, and of three.
@@ -39,7 +39,7 @@ class Applier(wiring.Component):
     the layers around, at one shortcut per 2 clocks, and drops shortcuts outside of the window or
     without defects around. *Scan* measures one defect per clock. *Cross* adds up one pair per
     clock and compares it with the distance that holds. *Improve* takes what seems shorter,
-    4 clocks each, and decides. So a shortcut costs its defects around, or its pairs, whichever
+    2 clocks each, and decides. So a shortcut costs its defects around, or its pairs, whichever
     are more. The first result of a shortcut comes about 30 clocks after it.
 
     While ``hold`` is high Improve rests, so that no distance changes. The others work on, as long
@@ -47,8 +47,8 @@ class Applier(wiring.Component):
 
     The comparisons in Scan and Cross may meet distances that an earlier shortcut, still on its
     way, is going to shorten. Distances only ever become shorter, so they let too much pass and
-    never too little, and Improve, which finishes one candidate before it reads for the next,
-    makes the results those of one shortcut after the other.
+    never too little, and Improve, which takes one candidate after the other and knows what it has
+    stored, makes the results those of one shortcut after the other.
 
     Data of every memory are expected two clocks after the address.
 
@@ -616,8 +616,9 @@ class _Cross(wiring.Component):
 class _Improve(wiring.Component):
     """Compares candidates with what holds, one after the other, and stores the shorter ones.
 
-    4 clocks each, the store in the fourth, so the next one sees it. The events follow 2 clocks
-    later. None is begun on ``hold``.
+    2 clocks each, the store 4 clocks after it is taken; the event follows 2 clocks later. The next
+    candidate looks at the memories a clock before that store, and is told of it. None is begun on
+    ``hold``.
     """
 
     def __init__(self, shape):
@@ -634,60 +635,75 @@ class _Improve(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         shape = self.shape
-        new = self.candidates.payload
-        second, better = Signal(), Signal()
-        i_bound = Signal(WEIGHT_BITS)
+        stage = data.StructLayout({"valid": 1, "new": _candidate(shape)})
+        compared, stored, limited, pushed = (
+            Signal(stage, name=name) for name in ("compared", "stored", "limited", "pushed"))
+
+        # Clock 0: i and j are asked for, and i's way to the boundary. Clock 1: j's. They begin in
+        # every other clock only, so that a store is either seen or the one before.
+        asking = Signal(stage)
+        new = asking.new
+        second = Signal()
         m.d.comb += [
             self.pair_address.i.eq(new.i), self.pair_address.j.eq(new.j),
             self.bound_address.eq(Mux(second, new.j, new.i)),
+            self.candidates.ready.eq(second & ~self.hold),
         ]
-        waiting = [Signal(data.StructLayout({"valid": 1, "new": _candidate(shape)}),
-                          name=f"push_{n}") for n in range(2)]
-        m.d.sync += waiting[0].valid.eq(0)
-        with m.FSM(name="candidate"):
-            with m.State("ASK"):
-                with m.If(self.candidates.valid & ~self.hold):
-                    m.d.sync += second.eq(1)
-                    m.next = "ASK_SECOND"
-            with m.State("ASK_SECOND"):
-                m.d.sync += second.eq(0)
-                m.next = "COMPARE"
-            with m.State("COMPARE"):
-                m.d.sync += [
-                    better.eq(new.weight
-                              < Mux(new.boundary, self.bound_weight, self.pair_weight)),
-                    i_bound.eq(self.bound_weight),
-                ]
-                m.next = "STORE"
-            with m.State("STORE"):
-                m.d.comb += [
-                    self.candidates.ready.eq(1),
-                    self.pair_write.valid.eq(better & ~new.boundary),
-                    self.bound_write.valid.eq(better & new.boundary),
-                ]
-                m.d.sync += waiting[0].valid.eq(better)
-                m.next = "ASK"
-        m.d.comb += [
-            self.pair_write.i.eq(new.i), self.pair_write.j.eq(new.j),
-            self.pair_write.weight.eq(new.weight), self.pair_write.obs.eq(new.obs),
-            self.bound_write.slot.eq(new.i),
-            self.bound_write.weight.eq(new.weight), self.bound_write.obs.eq(new.obs),
+        m.d.sync += [
+            second.eq(~second), compared.valid.eq(asking.valid & second), compared.new.eq(new),
+        ]
+        with m.If(second):
+            m.d.sync += [asking.valid.eq(self.candidates.valid & ~self.hold),
+                         asking.new.eq(self.candidates.payload)]
+
+        # What the candidate before this one stores in clock 1 counts in place of what was read.
+        before = stored.new
+        stored_same, stored_i, stored_j = Signal(), Signal(), Signal()
+        m.d.sync += [
+            stored_same.eq(stored.valid & (before.boundary == new.boundary) & (before.i == new.i)
+                           & (new.boundary | (before.j == new.j))),
+            stored_i.eq(stored.valid & before.boundary & (before.i == new.i)),
+            stored_j.eq(stored.valid & before.boundary & (before.i == new.j)),
         ]
 
-        # An event matters where the pair is closer than both are to the boundary.
-        limit = Signal(_TWO)
-        last = waiting[1].new
+        # Clock 2: the comparison.
+        last = limited.new.weight
+        holds, i_bound = Signal(WEIGHT_BITS), Signal(WEIGHT_BITS)
+        m.d.comb += holds.eq(Mux(compared.new.boundary, self.bound_weight, self.pair_weight))
+        with m.If(stored_same):
+            m.d.comb += holds.eq(last)
+        j_stored, j_bound = Signal(), Signal(WEIGHT_BITS)
         m.d.sync += [
-            waiting[0].new.eq(new), limit.eq(i_bound + self.bound_weight),
-            waiting[1].new.eq(waiting[0].new),
-            waiting[1].valid.eq(
-                waiting[0].valid & (waiting[0].new.boundary | (waiting[0].new.weight < limit))),
+            stored.valid.eq(compared.valid & (compared.new.weight < holds)),
+            stored.new.eq(compared.new),
+            i_bound.eq(Mux(stored_i, last, self.bound_weight)),
+            j_stored.eq(stored_j), j_bound.eq(last),
+        ]
+
+        # Clock 3: the store. Clock 4: an event matters where the pair is closer than both are to
+        # the boundary.
+        result = stored.new
+        m.d.comb += [
+            self.pair_write.valid.eq(stored.valid & ~result.boundary),
+            self.pair_write.i.eq(result.i), self.pair_write.j.eq(result.j),
+            self.pair_write.weight.eq(result.weight), self.pair_write.obs.eq(result.obs),
+            self.bound_write.valid.eq(stored.valid & result.boundary),
+            self.bound_write.slot.eq(result.i),
+            self.bound_write.weight.eq(result.weight), self.bound_write.obs.eq(result.obs),
+        ]
+        limit = Signal(_TWO)
+        m.d.sync += [
+            limited.eq(stored), limit.eq(i_bound + Mux(j_stored, j_bound, self.bound_weight)),
+            pushed.new.eq(limited.new),
+            pushed.valid.eq(
+                limited.valid & (limited.new.boundary | (limited.new.weight < limit))),
         ]
         m.d.comb += [
-            self.push.valid.eq(waiting[1].valid),
-            self.push.payload.i.eq(last.i), self.push.payload.j.eq(last.j),
-            self.push.payload.boundary.eq(last.boundary),
-            self.push.payload.distance.eq(growth_steps(last.weight)),
-            self.busy.eq(self.candidates.valid | waiting[0].valid | waiting[1].valid),
+            self.push.valid.eq(pushed.valid),
+            self.push.payload.i.eq(pushed.new.i), self.push.payload.j.eq(pushed.new.j),
+            self.push.payload.boundary.eq(pushed.new.boundary),
+            self.push.payload.distance.eq(growth_steps(pushed.new.weight)),
+            self.busy.eq(self.candidates.valid | asking.valid | compared.valid | stored.valid
+                         | limited.valid | pushed.valid),
         ]
         return m

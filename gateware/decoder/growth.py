@@ -133,7 +133,7 @@ class Growth(wiring.Component):
 
     Time: 3 clocks for an event that leads to nothing, or comes back later; 5 where two clusters
     become one, and one more for each member of the one that is moved (a single one is free); up to
-    4 more where the next event is one that came back. A pass takes some 10 clocks and a quarter of
+    5 more where the next event is one that came back. A pass takes some 10 clocks and a quarter of
     ``count`` on top.
 
     Resources: clusters are kept in look-up table memory, as one label, one offset of the radius and
@@ -303,18 +303,19 @@ class Growth(wiring.Component):
         top_valid = Signal()
         back_known = Signal()
         take_top = Signal()
-        at_head = Signal()
+        at_head, head = Signal(), Signal(shape.event_bits)
         insert = Signal()
         inserted = Signal(chained)
         insert_bucket = Signal(BUCKET_BITS)
-        m.d.sync += [waiting_lowest.eq(lowest_set(m, waiting)), waiting_any.eq(waiting.any())]
+        m.d.sync += [waiting_lowest.eq(lowest_set(m, waiting)), waiting_any.eq(waiting.any()),
+                     at_head.eq(0)]
         m.d.comb += [
             inserted.next.eq(back_heads.data),
             inserted.last.eq(~waiting.bit_select(insert_bucket, 1)),
             back.write.eq(insert), back.write_address.eq(back_count), back.write_data.eq(inserted),
             back_heads.write.eq(insert), back_heads.write_address.eq(insert_bucket),
             back_heads.write_data.eq(back_count),
-            back.address.eq(Mux(at_head, back_heads.data, top.next)),
+            back.address.eq(Mux(at_head, head, top.next)),
             back.read.eq(1),
         ]
         with m.FSM(name="back_fsm"):
@@ -336,12 +337,17 @@ class Growth(wiring.Component):
             with m.State("ENCODE"):
                 m.next = "HEAD"
             with m.State("HEAD"):
-                m.d.comb += [back_heads.address.eq(waiting_lowest), at_head.eq(1)]
-                m.d.sync += [top_bucket.eq(waiting_lowest), top_exists.eq(waiting_any)]
+                m.d.comb += back_heads.address.eq(waiting_lowest)
+                m.d.sync += [
+                    top_bucket.eq(waiting_lowest), top_exists.eq(waiting_any),
+                    head.eq(back_heads.data), at_head.eq(1),
+                ]
                 with m.If(waiting_any):
-                    m.next = "FOLLOW"
+                    m.next = "READ"
                 with m.Else():
                     m.next = "KNOWN"
+            with m.State("READ"):
+                m.next = "FOLLOW"
             with m.State("FOLLOW"):
                 m.d.comb += back_known.eq(1)
                 m.d.sync += [top.eq(back.data), top_valid.eq(1)]

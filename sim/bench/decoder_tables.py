@@ -492,7 +492,7 @@ class ApplierBench(_Bench):
             return bounds[slot][0] if slot < len(bounds) else 7
 
         def free(read):
-            return lambda value: read(value) if self.clocks > self._hold else 0
+            return lambda value: read(value) if self.clocks >= self._hold else 0
 
         super().__init__([
             ("list_address", "list_data", world.read_node),
