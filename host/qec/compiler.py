@@ -30,6 +30,8 @@ LONG = 16
 _EVENT_BITS = {8: 7, 16: 8, 32: 9, 64: 10}
 #: Largest values of the shape's fields.
 _MOST_SPACE_BITS, _MOST_EDGE_BITS, _MOST_SHORTCUT_BITS, _MOST_SITES = 8, 13, 14, 256
+#: Layers to commit and to look ahead, for up to so many spaces of a layer.
+_WINDOWS = ((4, (3, 3)), (12, (5, 5)), (24, (19, 5)), (256, (18, 6)))
 
 
 class DecoderCapacityError(ModelError):
@@ -175,8 +177,9 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
         measured models 1.00.
     commit, buffer, reach : int, optional
         Run-time settings. Defaults: ``commit``/``buffer`` 3/3 for up to 4 spaces (distance 3),
-        5/5 up to 12 (distance 5), else 18/6; 1/0 for a full table, which is one window of one
-        layer. ``reach``: one and a half times the median edge's weight, 60 to 120.
+        5/5 up to 12 (distance 5), 19/5 up to 24 (distance 7), else 18/6; 1/0 for a full table,
+        which is one window of one layer. ``reach``: one and a half times the median edge's weight,
+        60 to 120.
 
     Returns
     -------
@@ -424,10 +427,10 @@ def _image(graph, cell, described, sites, *, shape=None, delta_bits=None, capaci
 
     if cluster is None:
         cluster = 12 if cell.periodic else 14
-    small = spaces <= 12
+    default_commit, default_buffer = next(
+        layers for most, layers in _WINDOWS if spaces <= most) if cell.periodic else (1, 0)
     settings = {
-        "commit": ((3 if spaces <= 4 else 5 if small else 18) if cell.periodic else 1),
-        "buffer": ((3 if spaces <= 4 else 5 if small else 6) if cell.periodic else 0),
+        "commit": default_commit, "buffer": default_buffer,
         "reach": _reach_setting(cell, scale)}
     for name, value in (("commit", commit), ("buffer", buffer), ("reach", reach)):
         if value is not None:
