@@ -1,0 +1,107 @@
+"""Would the tests notice? Bugs planted in the decoder's gateware make it differ from the golden
+model on a few hundred shots."""
+
+import importlib
+import os
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stim
+
+from quantacore.host.qec import compile_circuit, shot_layers
+from quantacore.sim.bench.decoder import FastDecoder
+from quantacore.sim.bench.decoder_equality import decode_both, differences
+
+_PACKAGE = "quantacore.gateware.decoder"
+#: Bug: module, what stands there once, and what is to stand there.
+MUTANTS = {
+    "a pair wins a tie against the boundary": (
+        "matcher", "m.If(pair < apart)", "m.If(pair <= apart)"),
+    "the last of equal matchings wins": (
+        "matcher", "(sum_now < best.sum)", "(sum_now <= best.sum)"),
+    "tracing back reads the subset before": (
+        "matcher", "address.eq(trace_rest),", "address.eq(trace),"),
+    "an event comes back a step late": (
+        "growth", "wait.eq((gap_a + 1) >> 1)", "wait.eq(((gap_a + 1) >> 1) + 1)"),
+    "a merged cluster's radius jumps": (
+        "growth", "keep_a.growth - Mux(new_active, step_a, 0)", "keep_a.growth"),
+    "flips add up instead of cancelling": (
+        "committer", "self.obs ^ d_obs", "self.obs | d_obs"),
+    "what is kept moves a layer short": (
+        "committer", "d_node.layer - self.commit", "d_node.layer - self.commit + 1"),
+    "only defects of one layer are matched": (
+        "loader", "oldest = firsts[-len(slots):]", "oldest = firsts[:len(slots)]"),
+    "shorter ways to the boundary are not stored": (
+        "applier", "self.bound_write.valid.eq(better & new.boundary)",
+        "self.bound_write.valid.eq(0)"),
+    "one defect too few is near": (
+        "applier", "valid & (before != NEAR_CAPACITY)", "valid & (before != NEAR_CAPACITY - 1)"),
+    "a walk goes back where it came from": (
+        "walker", "Mux(first.at_b, edge.a, edge.b)", "Mux(first.at_b, edge.b, edge.a)"),
+    "the whole buffer causes shortcuts": (
+        "engine", "self.commit + WALK_AHEAD", "loader.layers"),
+}
+#: Those that are tried in every run; each takes a build of its own.
+ALWAYS = ("a pair wins a tie against the boundary", "what is kept moves a layer short")
+_SEED = 20_241
+
+
+def plant(monkeypatch, name, old, new):
+    """Give all modules of the decoder the classes of a changed copy of module ``name``."""
+    module = importlib.import_module(f"{_PACKAGE}.{name}")
+    source = Path(module.__file__).read_text()
+    assert source.count(old) == 1, f"{name}.py has {source.count(old)} times {old!r}"
+    changed = types.ModuleType(module.__name__)
+    exec(compile(source.replace(old, new), module.__file__, "exec"), changed.__dict__)
+    for user in [*sys.modules]:
+        if user.startswith(_PACKAGE):
+            for item in module.__all__:
+                if vars(sys.modules[user]).get(item) is getattr(module, item):
+                    monkeypatch.setattr(sys.modules[user], item, getattr(changed, item))
+
+
+def circuit(p, rounds):
+    return stim.Circuit.generated(
+        "surface_code:rotated_memory_z", distance=3, rounds=rounds,
+        after_clifford_depolarization=p, before_round_data_depolarization=p,
+        before_measure_flip_probability=p, after_reset_flip_probability=p)
+
+
+def found():
+    """What differs, first difference of each set of shots."""
+    image = compile_circuit(lambda rounds: circuit(0.003, rounds), capacity=16, cluster=10,
+                            event_bits=8)
+    rng = np.random.default_rng(_SEED)
+    spaces = len(image.about["spaces"][0])
+    sets = [shot_layers(image, circuit(p, 20), circuit(p, 20).compile_detector_sampler(
+        seed=_SEED).sample(200)) for p in (0.004, 0.012)]
+    sets += [(rng.random((100, 2, 12, spaces)) < density).astype(np.uint8)
+             for density in (0.1, 0.2)]
+    differing = []
+    for settings in ({}, {"commit": 1, "buffer": 6, "reach": 254}):
+        decoder = FastDecoder(image, **settings)
+        for shots in sets:
+            limit = 50_000 + 3_000 * shots.shape[0] * shots.shape[2]
+            try:
+                differing += differences(*decode_both(decoder, shots, limit=limit))[:1]
+            except RuntimeError as error:
+                # It came to a halt; there is no use in going on.
+                return [*differing, str(error)]
+    return differing
+
+
+def test_gateware_as_it_is_does_not_differ():
+    assert found() == []
+
+
+@pytest.mark.parametrize("bug", MUTANTS)
+def test_planted_bug_is_found(bug, monkeypatch):
+    if bug not in ALWAYS and not os.environ.get("QUANTACORE_SOAK"):
+        pytest.skip("takes a build of its own: make soak")
+    plant(monkeypatch, *MUTANTS[bug])
+    differing = found()
+    print("\n".join(differing))
+    assert differing
