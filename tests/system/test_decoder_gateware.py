@@ -106,7 +106,7 @@ def test_plain_mode_equals_the_golden_model(rng, distance):
 
 
 @pytest.mark.parametrize("commit, buffer, reach", [(1, 0, 100), (1, 3, 30), (2, 2, 254),
-                                                   (7, 1, 0), (16, 16, 120)])
+                                                   (7, 1, 0), (5, 3, 120)])
 def test_any_window_equals_the_golden_model(rng, commit, buffer, reach):
     image = image_of(3)
     decoder = FastDecoder(image, commit=commit, buffer=buffer, reach=reach)
@@ -136,7 +136,7 @@ def test_every_pattern_of_a_window_equals_the_golden_model(behind, correlation):
     shots = np.zeros((PATTERNS, 2, LAYERS + behind, SPACES), np.uint8)
     shots[:, :, :LAYERS] = (both[:, :, None] >> np.arange(LAYERS * SPACES) & 1).reshape(
         PATTERNS, 2, LAYERS, SPACES)
-    if not SOAK and behind:
+    if not SOAK:
         shots = shots[SAMPLED]
     for block in np.array_split(shots, 16):
         assert_equal(*decode_both(decoder, block, correlation=correlation))
