@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import fcntl
 import hashlib
-import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -28,12 +27,14 @@ from quantacore.gateware.layouts.decoder import (
     VerdictRecord,
     WindowFlags,
 )
-from quantacore.sim.node.build import cache_folder
+from quantacore.sim.node.build import cache_folder, gateware_digest, tool_key
 from quantacore.sim.node.verilate import to_verilog, verilator_environment
 
 __all__ = ["FastDecoder", "Records", "columns", "round_words"]
 
 _TOP = "qc_decoder"
+# Asked for now, while the files are those that have just been imported.
+gateware_digest()
 
 
 def columns(layout, words):
@@ -121,50 +122,80 @@ def round_words(shape, shots, *, erasures=None, raw=False):
 
 
 def _build(shape, waiting):
-    verilog = to_verilog(Decoder(shape, rounds_waiting=waiting), _TOP)
-    header = "\n".join([
-        f'#include "V{_TOP}.h"', "#include <type_traits>", f"#define QC_TOP V{_TOP}",
-        f"#define QC_LOAD_LIMBS {_limbs(table_load(shape).size)}",
-        f"#define QC_ROUND_LIMBS {_limbs(shape.round_word.size)}",
-        f"#define QC_WAITING {waiting}", f"#define QC_TIMING {DecoderRecordKind.TIMING.value}", ""])
+    """Path of the compiled decoder.
+
+    It is found by the gateware's source files, without making its Verilog, which takes as long as
+    compiling it. If the files have changed, it may still be there under its Verilog.
+    """
     harness = Path(__file__).with_suffix(".cpp")
-    version = importlib.metadata.version("verilator")
-    digest = hashlib.sha256("\0".join(
-        [verilog, header, harness.read_text(), version]).encode()).hexdigest()[:24]
+    tools = "\0".join([tool_key(), harness.read_text(), Path(__file__).read_text()])
     folder = cache_folder() / "decoder"
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{digest}.so"
-    with open(folder / f"{digest}.lock", "w") as lock:
+    alias = folder / f"shape-{_digest(repr(shape), str(waiting), gateware_digest(), tools)}"
+    if target := _found(alias):
+        return target
+    with open(alias.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if target.exists():
+        # Somebody else may have made it while this one waited.
+        if target := _found(alias):
             return target
-        environment = {**os.environ, **verilator_environment()}
-        include = Path(environment["VERILATOR_ROOT"]) / "include"
-        with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
-            scratch = Path(scratch)
-            (scratch / f"{_TOP}.v").write_text(verilog)
-            (scratch / "ports.h").write_text(header)
-
-            def run(*command):
-                result = subprocess.run([str(part) for part in command], cwd=scratch,
-                                        env=environment, capture_output=True, text=True)
-                if result.returncode:
-                    raise RuntimeError(f"{command[0]} failed:\n"
-                                       + (result.stdout + result.stderr)[-3000:])
-
-            run(shutil.which("verilator", path=environment["PATH"]), "--cc", "-O3",
-                "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
-                "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", _TOP, "-Mdir", "model",
-                f"{_TOP}.v")
-            compiler = shutil.which("g++") or shutil.which("clang++")
-            sources = [*sorted((scratch / "model").glob("*.cpp")), harness,
-                       include / "verilated.cpp", include / "verilated_threads.cpp"]
-            run(compiler, "-std=c++17", "-O1", "-march=native", "-fPIC", "-fvisibility=hidden",
-                *(["-fno-gnu-unique"] if "clang" not in compiler else []), "-w", "-shared",
-                "-pthread", f"-I{scratch}", f"-I{scratch / 'model'}", f"-I{include}",
-                f"-I{include / 'vltstd'}", "-o", scratch / "out.so", *sources)
-            os.replace(scratch / "out.so", target)
+        verilog = to_verilog(Decoder(shape, rounds_waiting=waiting), _TOP)
+        header = "\n".join([
+            f'#include "V{_TOP}.h"', "#include <type_traits>", f"#define QC_TOP V{_TOP}",
+            f"#define QC_LOAD_LIMBS {_limbs(table_load(shape).size)}",
+            f"#define QC_ROUND_LIMBS {_limbs(shape.round_word.size)}",
+            f"#define QC_WAITING {waiting}",
+            f"#define QC_TIMING {DecoderRecordKind.TIMING.value}", ""])
+        target = folder / f"{_digest(verilog, header, tools)}.so"
+        if not target.exists():
+            _compile(verilog, header, harness, target)
+        # Whole or not at all: others read without the lock.
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            file.write(target.name)
+        os.replace(file.name, alias)
     return target
+
+
+def _digest(*texts):
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
+
+
+def _found(alias):
+    """The library that ``alias`` names, or ``None``."""
+    with contextlib.suppress(OSError):
+        target = alias.with_name(alias.read_text())
+        if target.is_file():
+            return target
+    return None
+
+
+def _compile(verilog, header, harness, target):
+    environment = {**os.environ, **verilator_environment()}
+    include = Path(environment["VERILATOR_ROOT"]) / "include"
+    with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as scratch:
+        scratch = Path(scratch)
+        (scratch / f"{_TOP}.v").write_text(verilog)
+        (scratch / "ports.h").write_text(header)
+
+        def run(*command):
+            result = subprocess.run([str(part) for part in command], cwd=scratch,
+                                    env=environment, capture_output=True, text=True)
+            if result.returncode:
+                raise RuntimeError(f"{command[0]} failed:\n"
+                                   + (result.stdout + result.stderr)[-3000:])
+
+        run(shutil.which("verilator", path=environment["PATH"]), "--cc", "-O3",
+            "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
+            "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", _TOP, "-Mdir", "model",
+            f"{_TOP}.v")
+        compiler = shutil.which("g++") or shutil.which("clang++")
+        sources = [*sorted((scratch / "model").glob("*.cpp")), harness,
+                   include / "verilated.cpp", include / "verilated_threads.cpp"]
+        run(compiler, "-std=c++17", "-O1", "-march=native", "-fPIC", "-fvisibility=hidden",
+            *(["-fno-gnu-unique"] if "clang" not in compiler else []), "-w", "-shared",
+            "-pthread", f"-I{scratch}", f"-I{scratch / 'model'}", f"-I{include}",
+            f"-I{include / 'vltstd'}", "-o", scratch / "out.so", *sources)
+        os.replace(scratch / "out.so", target)
 
 
 class FastDecoder:
