@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import enum
 import fcntl
 import hashlib
 import os
@@ -30,7 +31,7 @@ from quantacore.gateware.layouts.decoder import (
 from quantacore.sim.node.build import cache_folder, gateware_digest, tool_key
 from quantacore.sim.node.verilate import to_verilog, verilator_environment
 
-__all__ = ["FastDecoder", "Records", "columns", "round_words"]
+__all__ = ["FastDecoder", "Fate", "Records", "columns", "round_words"]
 
 _TOP = "qc_decoder"
 # Asked for now, while the files are those that have just been imported.
@@ -45,12 +46,22 @@ def columns(layout, words):
             for name, field in layout}
 
 
+class Fate(enum.IntEnum):
+    """What became of a round."""
+
+    UNKNOWN = 0
+    ACCEPTED = 1
+    LOST = 2
+    DUPLICATE = 3
+
+
 @dataclass(frozen=True)
 class Records:
     """What a run wrote, by kind: a dict of columns each.
 
     ``verdicts`` has the flags' names among its columns, ``times`` is the clock of each timing
-    record; ``sent`` rounds found ``backlog`` rounds waiting.
+    record; ``sent`` rounds found ``backlog`` rounds waiting, and met the ``fates`` (see
+    :class:`Fate`).
     """
 
     verdicts: dict
@@ -60,6 +71,7 @@ class Records:
     times: np.ndarray
     sent: int
     backlog: np.ndarray
+    fates: np.ndarray
     clocks: int
 
 
@@ -221,8 +233,9 @@ class FastDecoder:
             ("create", pointer, ()), ("destroy", None, (pointer,)), ("reset", None, (pointer,)),
             ("settings", None, (pointer,) + (ctypes.c_int,) * 6),
             ("load", None, (pointer, pointer, size)),
-            ("run", size, (pointer, pointer, pointer, size, ctypes.c_int, ctypes.c_uint64,
-                           ctypes.c_uint64, pointer, pointer, size, pointer, pointer)),
+            ("run", size, (pointer, pointer, pointer, pointer, size, ctypes.c_int)
+                          + (ctypes.c_uint64,) * 3 + (pointer, pointer, size)
+                          + (pointer,) * 3),
             ("clock", ctypes.c_uint64, (pointer,)),
             ("count", ctypes.c_uint64, (pointer, ctypes.c_int)),
             ("stage", ctypes.c_uint64, (pointer, ctypes.c_int, ctypes.c_int)),
@@ -256,17 +269,22 @@ class FastDecoder:
         with contextlib.suppress(AttributeError):
             self._library.qcd_destroy(self._bench)
 
+    @property
+    def clocks(self):
+        """Clocks since it was made."""
+        return self._library.qcd_clock(self._bench)
+
     def counts(self):
-        """Rounds accepted, lost, duplicate and missing so far."""
+        """Rounds accepted, lost, duplicate and missing since the last reset."""
         return {name: self._library.qcd_count(self._bench, index) for index, name in
                 enumerate(("accepted", "lost", "duplicates", "missing"))}
 
     def stages(self):
-        """Clocks that each basis has spent in each stage so far."""
+        """Clocks that each basis has spent in each stage since the last reset."""
         return [{stage: self._library.qcd_stage(self._bench, basis, stage.value)
                  for stage in Stage} for basis in range(BASES)]
 
-    def run(self, words, *, gaps=0, windows, throttle=True, limit=None):
+    def run(self, words, *, gaps=0, windows, throttle=True, stall=0.0, seed=0, limit=None):
         """Send rounds and collect records until ``windows`` verdicts are there.
 
         Parameters
@@ -277,8 +295,12 @@ class FastDecoder:
             Clocks between a round and the next one; 0 is a round in every clock.
         windows : int
             Verdicts that will come, of both bases together.
-        throttle : bool
+        throttle : bool or array of bool
             Hold rounds back while the queue is full, instead of losing them.
+        stall : float
+            Chance in a clock that records are refused from now on, for 1, 2, 4 ... or 256 clocks.
+        seed : int
+            Of the stalls.
         limit : int or None
             Clocks at most.
 
@@ -291,14 +313,15 @@ class FastDecoder:
         room = 2 * windows + 2 * BASES * len(words) * (1 << self.shape.space_bits)
         room = min(room, 2 * windows + 64 * len(words) + 4096)
         records, times = np.zeros(room, np.uint64), np.zeros(room, np.uint64)
-        backlog = np.zeros(len(words), np.int32)
+        backlog, fates = np.zeros(len(words), np.int32), np.zeros(len(words), np.uint8)
+        hold = np.ascontiguousarray(np.broadcast_to(throttle, len(words)), np.uint8)
         sent = ctypes.c_size_t()
-        before = self._library.qcd_clock(self._bench)
+        before = self.clocks
         limit = limit or 100_000 + int(gaps.sum()) + 40_000 * max(windows, 1)
         found = self._library.qcd_run(
-            self._bench, words.ctypes.data, gaps.ctypes.data, len(words), int(throttle), windows,
-            limit, records.ctypes.data, times.ctypes.data, room, ctypes.addressof(sent),
-            backlog.ctypes.data)
+            self._bench, words.ctypes.data, gaps.ctypes.data, hold.ctypes.data, len(words),
+            round(stall * 65536), seed, windows, limit, records.ctypes.data, times.ctypes.data,
+            room, ctypes.addressof(sent), backlog.ctypes.data, fates.ctypes.data)
         records, times = records[:found], times[:found]
         kinds = records >> np.uint64(60)
 
@@ -315,5 +338,5 @@ class FastDecoder:
             matches=of(DecoderRecordKind.MATCH, MatchRecord),
             escapes=of(DecoderRecordKind.ESCAPE, EscapeRecord),
             times=times[kinds == DecoderRecordKind.TIMING.value], sent=sent.value,
-            backlog=backlog[:sent.value],
-            clocks=self._library.qcd_clock(self._bench) - before)
+            backlog=backlog[:sent.value], fates=fates[:sent.value],
+            clocks=self.clocks - before)

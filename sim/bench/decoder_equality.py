@@ -3,10 +3,10 @@
 import numpy as np
 
 from quantacore.gateware.layouts.decoder import BASES
-from quantacore.sim.bench.decoder import round_words
+from quantacore.sim.bench.decoder import Fate, round_words
 from quantacore.sim.golden.decoder.fast import decode_shots
 
-__all__ = ["assert_equal", "decode_both", "differences"]
+__all__ = ["assert_equal", "decode_both", "decode_with_losses", "differences"]
 
 # Columns of the golden model's windows, matches and escapes (see its Result).
 _SHOT, _BASIS, _FIRST, _LAYERS, _LAST, _FLIPS, _OVERFLOW, _DROPPED, _WALK, _LARGEST, _DEFECTS = \
@@ -76,7 +76,7 @@ def assert_equal(records, golden):
     assert not found, "\n".join(found)
 
 
-def decode_both(decoder, shots, *, correlation=True, erasures=None, gaps=0, limit=None):
+def decode_both(decoder, shots, *, correlation=True, erasures=None, **running):
     """Decode shots by the gateware and by the golden model.
 
     Parameters
@@ -88,10 +88,8 @@ def decode_both(decoder, shots, *, correlation=True, erasures=None, gaps=0, limi
     correlation : bool
     erasures : numpy.ndarray, optional
         ``(shots, layers, sites)``.
-    gaps : int or array of int
-        Clocks between rounds.
-    limit : int, optional
-        Clocks at most.
+    running
+        Arguments of :meth:`FastDecoder.run`.
 
     Returns
     -------
@@ -100,6 +98,47 @@ def decode_both(decoder, shots, *, correlation=True, erasures=None, gaps=0, limi
     golden = decode_shots(decoder.image, shots, commit=decoder.commit, buffer=decoder.buffer,
                           reach=decoder.reach, correlation=correlation, records=True,
                           erasures=erasures)
-    records = decoder.run(round_words(decoder.shape, shots, erasures=erasures), gaps=gaps,
-                          windows=len(golden.windows), limit=limit)
+    records = decoder.run(round_words(decoder.shape, shots, erasures=erasures),
+                          windows=len(golden.windows), **running)
     return records, golden
+
+
+def decode_with_losses(decoder, layers, *, gaps, rng, repeated=0.02):
+    """Decode one shot whose rounds come whether there is room or not, some of them twice.
+
+    What is lost is taken as free of defects: so it goes to the golden model, too.
+
+    Parameters
+    ----------
+    decoder : FastDecoder
+        Idle.
+    layers : numpy.ndarray
+        ``(bases, layers, spaces)``. The first and the last layer are not lost.
+    gaps : int or array of int
+        Clocks between rounds, at least 1.
+    rng : numpy.random.Generator
+        Says which rounds come twice.
+    repeated : float
+        Chance of a round to come twice.
+
+    Returns
+    -------
+    (Records, Result, numpy.ndarray)
+        The last says of each layer whether it was lost.
+    """
+    count = layers.shape[1]
+    words = round_words(decoder.shape, layers[None])
+    sent = np.sort(np.concatenate([np.arange(count), np.flatnonzero(
+        (rng.random(count) < repeated) & (np.arange(count) % (count - 1) != 0))]))
+    # As many windows as the golden model has, whatever is in them.
+    windows = decode_shots(decoder.image, np.zeros((1, *layers.shape), np.uint8),
+                           commit=decoder.commit, buffer=decoder.buffer,
+                           records=True).windows
+    records = decoder.run(words[sent], gaps=np.resize(gaps, len(sent)), windows=len(windows),
+                          throttle=sent == count - 1)
+    lost = np.ones(count, bool)
+    lost[sent[records.fates == Fate.ACCEPTED]] = False
+    golden = decode_shots(decoder.image, np.where(lost[:, None], 0, layers)[None],
+                          commit=decoder.commit, buffer=decoder.buffer, reach=decoder.reach,
+                          records=True)
+    return records, golden, lost

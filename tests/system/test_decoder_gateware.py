@@ -8,17 +8,21 @@ import stim
 
 from quantacore.host.qec import compile_circuit, shot_heralds, shot_layers
 from quantacore.sim.bench.cosim import seed_from_environment
-from quantacore.sim.bench.decoder import FastDecoder
-from quantacore.sim.bench.decoder_equality import assert_equal, decode_both
+from quantacore.sim.bench.decoder import FastDecoder, Fate, round_words
+from quantacore.sim.bench.decoder_equality import assert_equal, decode_both, decode_with_losses
 
 SOAK = bool(os.environ.get("QUANTACORE_SOAK"))
 BUILDS = {3: {"capacity": 16, "cluster": 10, "event_bits": 8},
           5: {"capacity": 32, "cluster": 12, "event_bits": 9},
           7: {"capacity": 64, "cluster": 14, "event_bits": 10}}
-#: Rounds of the soak test at each distance: 10**7 in all.
-SOAK_ROUNDS = {3: 5_000_000, 5: 3_000_000, 7: 2_000_000}
 #: Rounds that are decoded by both before they are compared.
-BLOCK = 50_000
+BLOCK = 5_000
+
+
+def soak(*values):
+    """Parameters of a test, or a test, for ``make soak`` alone."""
+    mark = pytest.mark.skipif(not SOAK, reason="takes minutes: make soak")
+    return pytest.param(*values, marks=mark) if values else mark
 
 
 def circuit(distance, p, rounds, basis="z"):
@@ -56,28 +60,82 @@ def random_gaps(rng, rounds):
     return np.where(rng.random(rounds) < 0.7, 0, rng.integers(0, 300, rounds))
 
 
-@pytest.mark.parametrize("distance", [3, 5, 7])
-def test_records_equal_the_golden_model(rng, distance):
+# 10**7 rounds in the soak test.
+@pytest.mark.parametrize("distance, rounds", [
+    (3, 100_000), (5, 10_000), soak(5, 100_000), soak(7, 100_000),
+    soak(3, 5_000_000), soak(5, 3_000_000), soak(7, 2_000_000)])
+def test_records_equal_the_golden_model(rng, distance, rounds):
     image = image_of(distance)
     decoder = FastDecoder(image)
-    rounds = SOAK_ROUNDS[distance] if SOAK else 10_000
-    done = 0
+    done = resets = overflows = 0
     # Short shots, long ones, and rates at which windows escape and overflow.
-    for p, share in ((0.003, 0.5), (0.001, 0.2), (0.008, 0.2), (0.02, 0.1)):
+    for p, share in ((0.003, 0.5), (0.001, 0.2), (0.008, 0.2), (0.02, 0.08),
+                     (0.07, 0.02)):
         for length in (3 * distance, 41 * distance):
             model = circuit(distance, p, length)
             for shots in blocks(rng, image, model, int(rounds * share / 2)):
                 count = shots.shape[0] * shots.shape[2]
-                records, golden = decode_both(decoder, shots, gaps=random_gaps(rng, count))
+                if rng.random() < 0.3:
+                    stop_in_the_middle(decoder, shots, int(rng.integers(20_000)))
+                    resets += 1
+                before = decoder.counts()["accepted"]
+                records, golden = decode_both(
+                    decoder, shots, gaps=random_gaps(rng, count),
+                    stall=rng.choice([0, 0.003, 0.03]), seed=int(rng.integers(1 << 32)))
                 assert_equal(records, golden)
-                assert records.sent == count
+                assert (records.fates == Fate.ACCEPTED).all()
+                assert decoder.counts()["accepted"] - before == records.sent == count
                 done += count
+                overflows += golden.statistics.counters["overflows"]
+    print(f"{done} rounds, {resets} resets, {overflows} windows overflowed, "
+          f"{decoder.clocks} clocks")
     assert done >= rounds
-    counts = decoder.counts()
-    assert (counts["accepted"], counts["lost"]) == (done, 0)
+    assert resets and overflows
 
 
-@pytest.mark.parametrize("distance", [3, 5, 7])
+def stop_in_the_middle(decoder, shots, clocks):
+    """Decode for some clocks, then reset."""
+    with pytest.raises(RuntimeError, match="verdicts came"):
+        decoder.run(round_words(decoder.shape, shots), windows=1 << 20, limit=clocks + 1)
+    decoder.reset()
+
+
+@pytest.mark.parametrize("distance, rounds", [
+    (3, 20_000), (5, 5_000), soak(3, 300_000), soak(5, 200_000), soak(7, 100_000)])
+def test_lost_rounds_count_as_free_of_defects(rng, distance, rounds):
+    """More rounds than can be decoded: some find the queue full, and some come twice."""
+    image = image_of(distance)
+    decoder = FastDecoder(image)
+    lost = gone = 0
+    model = circuit(distance, 0.006, 5_000)
+    for shots in blocks(rng, image, model, rounds):
+        for shot in shots:
+            before = decoder.counts()
+            records, golden, losses = decode_with_losses(
+                decoder, shot, rng=rng, gaps=rng.integers(1, 20 * distance, len(shot[0])))
+            assert_equal(records, golden)
+            assert np.array_equal(records.verdicts["gap"], gaps_seen(decoder, records, losses))
+            counts = {name: now - before[name] for name, now in decoder.counts().items()}
+            fates = np.bincount(records.fates, minlength=4)
+            assert fates[Fate.UNKNOWN] == 0
+            assert (counts["accepted"], counts["lost"], counts["duplicates"]) == tuple(fates[1:])
+            assert counts["missing"] == losses.sum()
+            lost += losses.sum()
+            gone += fates[Fate.DUPLICATE]
+    print(f"{lost} rounds lost, {gone} duplicates dropped")
+    assert lost and gone
+
+
+def gaps_seen(decoder, records, losses):
+    """Of each verdict, whether its window took in a layer that was lost."""
+    seen = []
+    for first in records.verdicts["round"]:
+        begin = first + decoder.buffer if first else 0
+        seen.append(losses[begin:first + decoder.commit + decoder.buffer].any())
+    return np.array(seen)
+
+
+@pytest.mark.parametrize("distance", [3, soak(5), soak(7)])
 def test_dense_defects_equal_the_golden_model(rng, distance):
     image = image_of(distance)
     decoder = FastDecoder(image)
@@ -184,6 +242,7 @@ def test_erasures_equal_the_golden_model(rng, correlation):
     assert changed
 
 
+@soak()
 @pytest.mark.parametrize("options", [{}, {"delta_bits": 3}], ids=["two bits", "three bits"])
 def test_build_without_correlation_equals_the_golden_model(rng, options):
     image = image_of(3, correlation=False, **options)
@@ -195,6 +254,7 @@ def test_build_without_correlation_equals_the_golden_model(rng, options):
             assert_equal(*decode_both(decoder, shots))
 
 
+@soak()
 def test_full_table_equals_the_golden_model(rng):
     model = circuit(3, 0.005, 5)
     image = compile_circuit(model, kind="full", capacity=32)
