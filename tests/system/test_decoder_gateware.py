@@ -10,11 +10,14 @@ from quantacore.host.qec import compile_circuit, shot_heralds, shot_layers
 from quantacore.sim.bench.cosim import seed_from_environment
 from quantacore.sim.bench.decoder import FastDecoder, Fate, round_words
 from quantacore.sim.bench.decoder_equality import assert_equal, decode_both, decode_with_losses
+from quantacore.sim.golden.decoder.fast import decode_shots
 
 SOAK = bool(os.environ.get("QUANTACORE_SOAK"))
 BUILDS = {3: {"capacity": 16, "cluster": 10, "event_bits": 8},
           5: {"capacity": 32, "cluster": 12, "event_bits": 9},
           7: {"capacity": 64, "cluster": 14, "event_bits": 10}}
+#: Of one basis, in a layer of distance 3.
+SPACES = 4
 #: Rounds that are decoded by both before they are compared.
 BLOCK = 5_000
 
@@ -135,6 +138,32 @@ def gaps_seen(decoder, records, losses):
     return np.array(seen)
 
 
+@pytest.mark.parametrize("missing", [1, 255, 256, 300])
+def test_only_a_gap_of_256_rounds_ends_a_shot(rng, missing):
+    image = image_of(3)
+    decoder = FastDecoder(image)
+    rounds, before = 400, 10
+    shots = (rng.random((1, 2, rounds, SPACES)) < 0.05).astype(np.uint8)
+    words = round_words(decoder.shape, shots)
+    kept = np.r_[:before, before + missing:rounds]
+    # What the gap leaves of the shot: rounds free of defects in its place, or one, and the end.
+    shots[:, :, before:before + missing] = 0
+    if missing > 255:
+        shots = shots[:, :, :before + 1]
+    golden = decode_shots(image, shots, records=True)
+    records = decoder.run(words[kept], windows=len(golden.windows))
+    assert_equal(records, golden)
+    assert records.sent == len(kept)
+    fates = np.full(len(kept), Fate.ACCEPTED)
+    if missing > 255:
+        fates[before:] = Fate.DUPLICATE
+        fates[before] = Fate.LOST
+    assert np.array_equal(records.fates, fates)
+    assert decoder.counts()["missing"] == min(missing, 255)
+    # The next shot is as good as any.
+    assert_equal(*decode_both(decoder, (rng.random((3, 2, 20, SPACES)) < 0.05).astype(np.uint8)))
+
+
 @pytest.mark.parametrize("distance", [3, soak(5), soak(7)])
 def test_dense_defects_equal_the_golden_model(rng, distance):
     image = image_of(distance)
@@ -174,30 +203,36 @@ def test_any_window_equals_the_golden_model(rng, commit, buffer, reach):
 
 # Every pattern of a window -------------------------------------------------------------------
 
-LAYERS, SPACES = 4, 4
+LAYERS = 4
 PATTERNS = 1 << LAYERS * SPACES
-#: Scatters the patterns of the other basis, so that each basis sees all of them.
+#: Scatters the patterns of basis 1, so that each meets one that has nothing to do with it.
 SCATTER = 40_503
-#: Of them, in a short run: one of eleven, which takes in every residue of each layer.
-SAMPLED = slice(None, None, 11)
 
 
-@pytest.mark.parametrize("behind, correlation", [(0, True), (2, True), (2, False)])
-def test_every_pattern_of_a_window_equals_the_golden_model(behind, correlation):
+@pytest.mark.parametrize("behind, correlation, step", [
+    (0, True, 1), (2, True, 41), (2, False, 41), soak(2, True, 1), soak(2, False, 1)])
+def test_every_pattern_of_a_window_equals_the_golden_model(behind, correlation, step):
     """All defects that four layers of distance 3 can have: as a whole shot, and as a window that
-    commits two layers and keeps what it may."""
+    commits two layers and keeps what it may. Each is decoded once, half of them as basis 0 and
+    the others as basis 1; in the soak test all of them as both."""
     image = image_of(3)
     assert [len(spaces) for spaces in image.about["spaces"]] == [SPACES, SPACES]
     decoder = FastDecoder(image, commit=2, buffer=2, correlation=correlation)
-    patterns = np.arange(PATTERNS)
-    both = np.stack([patterns, patterns * SCATTER % PATTERNS], axis=1)
-    shots = np.zeros((PATTERNS, 2, LAYERS + behind, SPACES), np.uint8)
+    first = np.arange(PATTERNS)
+    if SOAK:
+        second = first * SCATTER % PATTERNS
+    else:
+        first, second = np.split(first * SCATTER % PATTERNS, 2)
+    if step == 1:
+        seen = [first, second] if SOAK else [np.r_[first, second]]
+        assert all(len(np.unique(patterns)) == PATTERNS for patterns in seen)
+    both = np.stack([first[::step], second[::step]], axis=1)
+    shots = np.zeros((len(both), 2, LAYERS + behind, SPACES), np.uint8)
     shots[:, :, :LAYERS] = (both[:, :, None] >> np.arange(LAYERS * SPACES) & 1).reshape(
-        PATTERNS, 2, LAYERS, SPACES)
-    if not SOAK:
-        shots = shots[SAMPLED]
+        -1, 2, LAYERS, SPACES)
     for block in np.array_split(shots, 16):
         assert_equal(*decode_both(decoder, block, correlation=correlation))
+    print(f"{both.size} patterns of {LAYERS} layers, {decoder.clocks} clocks")
 
 
 # Other builds --------------------------------------------------------------------------------
