@@ -34,6 +34,11 @@ from quantacore.sim.node.verilate import to_verilog, verilator_environment
 __all__ = ["FastDecoder", "Fate", "Records", "columns", "round_words"]
 
 _TOP = "qc_decoder"
+_VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+                    "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", _TOP,
+                    "-Mdir", "model")
+_COMPILER_FLAGS = ("-std=c++17", "-march=native", "-fPIC", "-fvisibility=hidden", "-w", "-shared",
+                   "-pthread")
 # Asked for now, while the files are those that have just been imported.
 gateware_digest()
 
@@ -133,14 +138,21 @@ def round_words(shape, shots, *, erasures=None, raw=False):
     return np.ascontiguousarray(packed).view("<u4").astype(np.uint32)
 
 
-def _build(shape, waiting):
+def _build(shape, waiting, optimisation):
     """Path of the compiled decoder.
 
     It is found by the gateware's source files, without making its Verilog, which takes as long as
     compiling it. If the files have changed, it may still be there under its Verilog.
     """
     harness = Path(__file__).with_suffix(".cpp")
-    tools = "\0".join([tool_key(), harness.read_text(), Path(__file__).read_text()])
+    header = "\n".join([
+        f'#include "V{_TOP}.h"', "#include <type_traits>", f"#define QC_TOP V{_TOP}",
+        f"#define QC_LOAD_LIMBS {_limbs(table_load(shape).size)}",
+        f"#define QC_ROUND_LIMBS {_limbs(shape.round_word.size)}",
+        f"#define QC_WAITING {waiting}",
+        f"#define QC_TIMING {DecoderRecordKind.TIMING.value}", ""])
+    tools = "\0".join([tool_key(), header, harness.read_text(), str(optimisation),
+                       *_VERILATOR_FLAGS, *_COMPILER_FLAGS])
     folder = cache_folder() / "decoder"
     folder.mkdir(parents=True, exist_ok=True)
     alias = folder / f"shape-{_digest(repr(shape), str(waiting), gateware_digest(), tools)}"
@@ -152,15 +164,9 @@ def _build(shape, waiting):
         if target := _found(alias):
             return target
         verilog = to_verilog(Decoder(shape, rounds_waiting=waiting), _TOP)
-        header = "\n".join([
-            f'#include "V{_TOP}.h"', "#include <type_traits>", f"#define QC_TOP V{_TOP}",
-            f"#define QC_LOAD_LIMBS {_limbs(table_load(shape).size)}",
-            f"#define QC_ROUND_LIMBS {_limbs(shape.round_word.size)}",
-            f"#define QC_WAITING {waiting}",
-            f"#define QC_TIMING {DecoderRecordKind.TIMING.value}", ""])
-        target = folder / f"{_digest(verilog, header, tools)}.so"
+        target = folder / f"{_digest(verilog, tools)}.so"
         if not target.exists():
-            _compile(verilog, header, harness, target)
+            _compile(verilog, header, harness, optimisation, target)
         # Whole or not at all: others read without the lock.
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
             file.write(target.name)
@@ -181,7 +187,7 @@ def _found(alias):
     return None
 
 
-def _compile(verilog, header, harness, target):
+def _compile(verilog, header, harness, optimisation, target):
     environment = {**os.environ, **verilator_environment()}
     include = Path(environment["VERILATOR_ROOT"]) / "include"
     with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as scratch:
@@ -196,16 +202,13 @@ def _compile(verilog, header, harness, target):
                 raise RuntimeError(f"{command[0]} failed:\n"
                                    + (result.stdout + result.stderr)[-3000:])
 
-        run(shutil.which("verilator", path=environment["PATH"]), "--cc", "-O3",
-            "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
-            "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", _TOP, "-Mdir", "model",
-            f"{_TOP}.v")
+        run(shutil.which("verilator", path=environment["PATH"]), *_VERILATOR_FLAGS, f"{_TOP}.v")
         compiler = shutil.which("g++") or shutil.which("clang++")
         sources = [*sorted((scratch / "model").glob("*.cpp")), harness,
                    include / "verilated.cpp", include / "verilated_threads.cpp"]
-        run(compiler, "-std=c++17", "-O1", "-march=native", "-fPIC", "-fvisibility=hidden",
-            *(["-fno-gnu-unique"] if "clang" not in compiler else []), "-w", "-shared",
-            "-pthread", f"-I{scratch}", f"-I{scratch / 'model'}", f"-I{include}",
+        run(compiler, *_COMPILER_FLAGS, f"-O{optimisation}",
+            *(["-fno-gnu-unique"] if "clang" not in compiler else []),
+            f"-I{scratch}", f"-I{scratch / 'model'}", f"-I{include}",
             f"-I{include / 'vltstd'}", "-o", scratch / "out.so", *sources)
         os.replace(scratch / "out.so", target)
 
@@ -221,13 +224,16 @@ class FastDecoder:
     commit, buffer, reach : int or None
         Settings; the image's own where None.
     correlation, matches : bool
+    references : int
+    optimisation : int
+        0 builds in a third of the time and runs several times slower, for a few thousand rounds.
     """
 
     def __init__(self, image, *, waiting=512, commit=None, buffer=None, reach=None,
-                 correlation=True, matches=True, references=0):
+                 correlation=True, matches=True, references=0, optimisation=1):
         self.image = image
         self.shape = image.shape
-        library = ctypes.CDLL(str(_build(image.shape, waiting)))
+        library = ctypes.CDLL(str(_build(image.shape, waiting, optimisation)))
         pointer, size = ctypes.c_void_p, ctypes.c_size_t
         for name, result, arguments in (
             ("create", pointer, ()), ("destroy", None, (pointer,)), ("reset", None, (pointer,)),
