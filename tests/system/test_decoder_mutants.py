@@ -61,11 +61,12 @@ def plant(monkeypatch, name, old, new):
     # Compiled decoders are found by the gateware's files, and those are as they were.
     files = bench.gateware_digest()
     monkeypatch.setattr(bench, "gateware_digest", lambda: f"{files} {name} {old} {new}")
-    for user in [*sys.modules]:
-        if user.startswith(_PACKAGE):
-            for item in module.__all__:
-                if vars(sys.modules[user]).get(item) is getattr(module, item):
-                    monkeypatch.setattr(sys.modules[user], item, getattr(changed, item))
+    mine = {item: getattr(module, item) for item in module.__all__}
+    users = [(user, item) for user in [*sys.modules] if user.startswith(_PACKAGE)
+             for item in mine if vars(sys.modules[user]).get(item) is mine[item]]
+    assert len(users) > len(mine), f"nobody uses {name}.py"
+    for user, item in users:
+        monkeypatch.setattr(sys.modules[user], item, getattr(changed, item))
 
 
 def circuit(p, rounds):
