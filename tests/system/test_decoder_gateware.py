@@ -10,6 +10,7 @@ from quantacore.host.qec import compile_circuit, shot_heralds, shot_layers
 from quantacore.sim.bench.cosim import seed_from_environment
 from quantacore.sim.bench.decoder import FastDecoder, Fate, round_words
 from quantacore.sim.bench.decoder_equality import assert_equal, decode_both, decode_with_losses
+from quantacore.sim.bench.decoder_random import random_image
 from quantacore.sim.golden.decoder.fast import decode_shots
 
 SOAK = bool(os.environ.get("QUANTACORE_SOAK"))
@@ -199,6 +200,26 @@ def test_any_window_equals_the_golden_model(rng, commit, buffer, reach):
     decoder = FastDecoder(image, commit=commit, buffer=buffer, reach=reach)
     for shots in blocks(rng, image, circuit(3, 0.006, 30), 4_000):
         assert_equal(*decode_both(decoder, shots))
+
+
+def test_random_tables_equal_the_golden_model(rng):
+    """Ties at every turn, walks that never end, shortcuts out of the window."""
+    shape = image_of(3).shape
+    seen = dict.fromkeys(("overflows", "events_dropped", "walk_errors", "escapes",
+                          "second_passes"), 0)
+    for _ in range(3_000 if SOAK else 30):
+        image = random_image(rng, shape=shape)
+        commit = int(rng.integers(1, 7))
+        decoder = FastDecoder(image, commit=commit, buffer=int(rng.integers(0, 9 - commit)),
+                              reach=int(rng.integers(0, 255)))
+        shots = (rng.random((30, 2, int(rng.integers(1, 14)), SPACES))
+                 < rng.choice([0.05, 0.2, 0.5])).astype(np.uint8)
+        records, golden = decode_both(decoder, shots)
+        assert_equal(records, golden)
+        for name in seen:
+            seen[name] += golden.statistics.counters[name]
+    print(seen)
+    assert all(seen.values())
 
 
 # Every pattern of a window -------------------------------------------------------------------
