@@ -15,6 +15,7 @@ from quantacore.host.qec import compile_circuit, shot_layers
 from quantacore.sim.bench import decoder as bench
 from quantacore.sim.bench.decoder import FastDecoder
 from quantacore.sim.bench.decoder_equality import decode_both, differences
+from quantacore.sim.bench.decoder_random import random_image
 
 _PACKAGE = "quantacore.gateware.decoder"
 #: Bug: module, what stands there once, and what is to stand there.
@@ -76,27 +77,39 @@ def circuit(p, rounds):
         before_measure_flip_probability=p, after_reset_flip_probability=p)
 
 
-def found():
-    """The first difference, or ``None``."""
+def cases():
+    """Image, settings and shots: of a circuit, dense ones, and on tables that make many ties."""
     image = compile_circuit(lambda rounds: circuit(0.003, rounds), capacity=16, cluster=10,
                             event_bits=8)
     rng = np.random.default_rng(_SEED)
     spaces = len(image.about["spaces"][0])
+
+    def random_shots(count, layers, density):
+        return (rng.random((count, 2, layers, spaces)) < density).astype(np.uint8)
+
     sets = [shot_layers(image, circuit(p, 20), circuit(p, 20).compile_detector_sampler(
         seed=_SEED).sample(100)) for p in (0.004, 0.012)]
-    sets += [(rng.random((80, 2, 12, spaces)) < density).astype(np.uint8)
-             for density in (0.1, 0.2)]
+    sets += [random_shots(80, 12, density) for density in (0.1, 0.2)]
     for settings in ({}, {"commit": 1, "buffer": 6, "reach": 254}):
-        decoder = FastDecoder(image, optimisation=0, **settings)
         for shots in sets:
-            limit = 50_000 + 3_000 * shots.shape[0] * shots.shape[2]
-            try:
-                differing = differences(*decode_both(decoder, shots, limit=limit))
-            except RuntimeError as error:
-                # It came to a halt; there is no use in going on.
-                return str(error)
-            if differing:
-                return differing[0]
+            yield image, settings, shots
+    for _ in range(10):
+        yield (random_image(rng, shape=image.shape), {"commit": 2, "buffer": 2, "reach": 254},
+               random_shots(60, 6, 0.6))
+
+
+def found():
+    """The first difference, or ``None``."""
+    for image, settings, shots in cases():
+        decoder = FastDecoder(image, optimisation=0, **settings)
+        limit = 50_000 + 3_000 * shots.shape[0] * shots.shape[2]
+        try:
+            differing = differences(*decode_both(decoder, shots, limit=limit))
+        except RuntimeError as error:
+            # It came to a halt; there is no use in going on.
+            return str(error)
+        if differing:
+            return differing[0]
     return None
 
 
