@@ -38,7 +38,7 @@ MUTANTS = {
     "only defects of one layer are matched": (
         "loader", "oldest = firsts[-len(slots):]", "oldest = firsts[:len(slots)]"),
     "shorter ways to the boundary are not stored": (
-        "applier", "self.bound_write.valid.eq(better & new.boundary)",
+        "applier", "self.bound_write.valid.eq(stored.valid & result.boundary)",
         "self.bound_write.valid.eq(0)"),
     "one defect too few is near": (
         "applier", "valid & (before != NEAR_CAPACITY)", "valid & (before != NEAR_CAPACITY - 1)"),
