@@ -22,12 +22,12 @@ __all__ = ["Serialiser"]
 class Serialiser(wiring.Component):
     """Takes rows apart: sample by sample, and inside a sample by channel.
 
-    Stage A cuts a row into its samples that hold edges, one per clock; stage B emits the edges of
-    such a slice, one per clock. Neither waits for the other's reload, so edges leave without a
-    gap as long as rows wait. A row's count of lost edges leaves ahead of its edges and takes one
-    clock.
+    Stage A cuts a row into its samples that hold edges, one per clock; stage B sends out the
+    edges of such a slice, one per clock. Neither waits for the other's reload, so edges leave
+    without a gap as long as rows wait. A row's count of lost edges leaves ahead of its edges and
+    takes one clock.
 
-    Latency: 3 clocks.
+    Latency: 4 clocks.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Serialiser(wiring.Component):
     -------
     i : stream of rows
     enable : In(1)
-        While low, nothing leaves from the next clock on.
+        While low, nothing leaves from the second clock on.
     o : stream of Item, always ready
         An edge's ``fine`` is its place in the tick: sample times samples' length plus fine code.
     """
@@ -99,19 +99,6 @@ class Serialiser(wiring.Component):
         targets = [part.edges, part.levels]
         if self.fine:
             targets.append(Value.cast(part.fine))
-        m.d.sync += [
-            self.o.valid.eq(go),
-            self.o.payload.edge.tick.eq(Mux(part.has_lost, part.lost, part.tick)),
-            self.o.payload.lost.eq(part.has_lost),
-            self.o.payload.start.eq(part.start),
-        ]
-        channel = lowest(part.edges)
-        m.d.sync += [
-            self.o.payload.edge.channel.eq(channel),
-            self.o.payload.edge.falling.eq(~choose(channel, part.levels)),
-            self.o.payload.edge.fine.eq(Cat(
-                choose(channel, part.fine) if self.fine else C(0, code_bits), part.sample)),
-        ]
         with m.If(go & ~final):
             m.d.sync += [part.has_lost.eq(0), part.start.eq(0)]
             with m.If(part.has_lost):
@@ -127,4 +114,21 @@ class Serialiser(wiring.Component):
                 part_valid.eq(row_valid),
                 final.eq(Mux(has_lost, ~row.occupied.any(), ~choose(sample, row.several))),
             ]
+
+        # Stage C. Which channel leaves is found in one clock, what there is to say about it is
+        # fetched in the next.
+        leaving, leaving_valid = Signal(part_layout, reset_less=True), Signal()
+        channel = Signal(range(self.channels))
+        m.d.sync += [
+            leaving.eq(part), leaving_valid.eq(go), channel.eq(lowest(part.edges)),
+            self.o.valid.eq(leaving_valid),
+            self.o.payload.edge.tick.eq(Mux(leaving.has_lost, leaving.lost, leaving.tick)),
+            self.o.payload.lost.eq(leaving.has_lost),
+            self.o.payload.start.eq(leaving.start),
+            self.o.payload.edge.channel.eq(channel),
+            self.o.payload.edge.falling.eq(~choose(channel, leaving.levels)),
+            self.o.payload.edge.fine.eq(Cat(
+                choose(channel, leaving.fine) if self.fine else C(0, code_bits),
+                leaving.sample)),
+        ]
         return m

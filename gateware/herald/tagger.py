@@ -31,8 +31,8 @@ class Tagger(wiring.Component):
     = ``seen``, exactly. Order of records: by sample, in one sample by channel, before delays.
 
     Throughput: one edge per clock without end, and bursts of up to ``row_depth`` clocks with any
-    number of edges. Latency from a sample word to the record of its first edge: 24 clocks (26 if
-    an epoch goes first), to ``edges``: 17. When ``run`` falls, what is on its way still comes out.
+    number of edges. Latency from a sample word to the record of its first edge: 25 clocks (27 if
+    an epoch goes first), to ``edges``: 18. When ``run`` falls, what is on its way still comes out.
 
     Parameters
     ----------

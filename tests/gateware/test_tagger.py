@@ -83,7 +83,7 @@ def test_the_order_is_by_sample_and_then_by_channel():
 def test_latency_from_sample_word_to_record():
     clocks, records = simulate([[8192 * 20], []])
     assert len(records) == 2
-    assert clocks == [20 + 24, 20 + 26]  # the EPOCH of the run, and the edge
+    assert clocks == [20 + 25, 20 + 27]  # the EPOCH of the run, and the edge
 
 
 def test_an_edge_exactly_at_the_end_of_the_dead_time_is_kept():
