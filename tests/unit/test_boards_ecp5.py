@@ -1,5 +1,7 @@
 """Place and route by wheels, on a design of a few cells."""
 
+import json
+
 import pytest
 from amaranth import Module
 from amaranth.lib import stream, wiring
@@ -85,6 +87,55 @@ def test_missed_clock_is_not_met(tmp_path):
     placed = place(ShiftWrapper(Counter()), tmp_path, target_hz=2_000_000_000)
     assert not placed.met
     assert 0 < placed.fmax_hz < 2e9
+
+
+@pytest.fixture
+def router(monkeypatch):
+    """Stands for the tools: ``router(plain, torn)`` sets what each way of routing reaches, in
+    MHz; returns the list of runs."""
+    def install(plain, torn):
+        runs = []
+
+        def run(command, folder, _log, enough=None):
+            again = "--tmg-ripup" in command
+            runs.append("torn" if again else "plain")
+            reached = torn if again else plain
+            report = folder / command[command.index("--report") + 1]
+            report.write_text(json.dumps({"fmax": {"clk": {"achieved": reached}}}))
+            return int(reached < 125), ""
+
+        monkeypatch.setattr(ecp5, "_run", run)
+        monkeypatch.setattr(ecp5, "_synthesised", lambda *_arguments: {
+            "lut4": 1, "dff": 1, "bram": 0, "dsp": 0})
+        return runs
+
+    return install
+
+
+def test_near_miss_is_routed_harder(tmp_path, router):
+    runs = router(plain=115.0, torn=125.5)
+    placed = place_and_route(ShiftWrapper(Counter()), "small", folder=tmp_path)
+    assert runs == ["plain", "torn"]
+    assert placed.met and placed.fmax_hz == 125.5e6
+
+
+def test_wide_miss_is_not_routed_harder(tmp_path, router):
+    runs = router(plain=80.0, torn=125.5)
+    placed = place_and_route(ShiftWrapper(Counter()), "small", folder=tmp_path, seeds=(1, 2))
+    assert runs == ["plain", "plain"]
+    assert not placed.met and placed.fmax_hz == 80e6
+
+
+def test_best_of_all_tries_counts(tmp_path, router):
+    router(plain=118.0, torn=117.0)
+    placed = place_and_route(ShiftWrapper(Counter()), "small", folder=tmp_path, seeds=(1, 2))
+    assert not placed.met and placed.fmax_hz == 118e6 and placed.seed == 1
+
+
+def test_tool_is_ended_when_its_log_says_enough(tmp_path):
+    command = ["sh", "-c", "echo round 1; exec sleep 60"]
+    code, end = ecp5._run(command, tmp_path, "log", enough=lambda log: "round" in log)
+    assert code != 0 and end == "round 1\n"
 
 
 def test_design_that_does_not_fit_says_so(tmp_path):
