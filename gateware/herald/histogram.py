@@ -1,5 +1,8 @@
 """Start-stop and all-pairs histogram of two channels, in block RAM."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import *
 from amaranth.hdl import signed
 from amaranth.lib import data, stream, wiring
@@ -37,7 +40,7 @@ class _BinCounter(wiring.Component):
     Members
     -------
     valid, bin : In
-        Count one. Takes 4 clocks.
+        Count one. Takes 6 clocks.
     zero_valid, zero : In
         Clear a bin, in a clock in which no increment is under way.
     counted : Out(1)
@@ -80,39 +83,36 @@ class _BinCounter(wiring.Component):
         ]
         m.d.comb += self.data.eq(Mux(is_written, written, copy))
 
-        # Read, register, add, write. What the read could not see yet is one of the three
-        # increments ahead; which of them had the same bin is known before the sum is made.
-        bin_1, bin_2, bin_3 = (Signal(_BIN_BITS, name=f"bin_{i}") for i in (1, 2, 3))
-        valid_1, valid_2, valid_3 = (Signal(name=f"valid_{i}") for i in (1, 2, 3))
-        bin_4, valid_4 = Signal(_BIN_BITS), Signal()
-        old, same = Signal(self.count_bits), Signal(3)
-        new_3, new_4, new_5 = (Signal(self.count_bits, name=f"new_{i}") for i in (3, 4, 5))
+        # An increment reads in step 0, has the word in step 2, adds in step 3 and writes in step 5.
+        # What its read could not see yet are the five increments ahead; which of them had the same
+        # bin is known before step 2, where all but the nearest are looked at.
+        bins_at, valid_at = [self.bin], [self.valid]
+        for i in range(1, 7):
+            bins_at.append(Signal(_BIN_BITS, name=f"bin_{i}"))
+            valid_at.append(Signal(name=f"valid_{i}"))
+            m.d.sync += [bins_at[i].eq(bins_at[i - 1]), valid_at[i].eq(valid_at[i - 1])]
+        old, other = Signal(self.count_bits), Signal(self.count_bits)
+        # A bit more than a bin has: the carry says that the bin was full, and makes it full again.
+        sum_4 = Signal(self.count_bits + 1)
+        new_4 = sum_4[:-1] | sum_4[-1].replicate(self.count_bits)
+        new_5, new_6, new_7 = (Signal(self.count_bits, name=f"new_{i}") for i in (5, 6, 7))
+        nearest_2, nearest_3 = Signal(), Signal()
+        from_2 = Signal(5)
+        same = [valid_at[i] & (bins_at[1] == bins_at[i]) for i in range(2, 7)]
+        for i, later in enumerate(same[1:]):
+            m.d.sync += from_2[i].eq(later & ~Cat(same[1:i + 1]).any())
+        m.d.sync += from_2[-1].eq(~Cat(same[1:]).any())
+        sources = (new_4, new_5, new_6, new_7, old)
         m.d.sync += [
-            bin_1.eq(self.bin), valid_1.eq(self.valid),
-            bin_2.eq(bin_1), valid_2.eq(valid_1), old.eq(bins.read_data),
-            same[0].eq(valid_2 & (bin_1 == bin_2)),
-            same[1].eq(valid_3 & (bin_1 == bin_3)),
-            same[2].eq(valid_4 & (bin_1 == bin_4)),
-            bin_3.eq(bin_2), valid_3.eq(valid_2),
-            bin_4.eq(bin_3), valid_4.eq(valid_3), new_4.eq(new_3), new_5.eq(new_4),
-        ]
-        value = Signal(self.count_bits)
-        with m.If(same[0]):
-            m.d.comb += value.eq(new_3)
-        with m.Elif(same[1]):
-            m.d.comb += value.eq(new_4)
-        with m.Elif(same[2]):
-            m.d.comb += value.eq(new_5)
-        with m.Else():
-            m.d.comb += value.eq(old)
-        m.d.sync += [
-            new_3.eq(Mux(value.all(), value, value + 1)),
-            self.counted.eq(valid_2 & ~value.all()), self.full.eq(valid_2 & value.all()),
-        ]
-        m.d.comb += [
-            write_address.eq(Mux(self.zero_valid, self.zero, bin_3)),
-            write_data.eq(Mux(self.zero_valid, 0, new_3)),
-            write.eq(self.zero_valid | valid_3),
+            old.eq(bins.read_data), nearest_2.eq(same[0]), nearest_3.eq(nearest_2),
+            other.eq(reduce(or_, (source & from_2[i].replicate(self.count_bits)
+                                  for i, source in enumerate(sources)))),
+            sum_4.eq(Mux(nearest_3, new_4, other) + 1),
+            new_5.eq(new_4), new_6.eq(new_5), new_7.eq(new_6),
+            self.counted.eq(valid_at[4] & ~sum_4[-1]), self.full.eq(valid_at[4] & sum_4[-1]),
+            write_address.eq(Mux(self.zero_valid, self.zero, bins_at[4])),
+            write_data.eq(Mux(self.zero_valid, 0, new_4)),
+            write.eq(self.zero_valid | valid_at[4]),
         ]
         return m
 
@@ -128,7 +128,7 @@ class Histogram(wiring.Component):
     The last ``ring`` edges of each channel are remembered, as long as they can find a partner. An
     edge that must be forgotten while an edge at the time of its successor would still be in the
     range of the histogram counts as ``pairs_lost``. Edges wait in a queue of ``queue_depth``; an
-    edge takes about 12 clocks and one more for each edge of the other channel inside the range.
+    edge takes about 14 clocks and one more for each edge of the other channel inside the range.
     Edges that find the queue full are counted in ``edges_lost``.
 
     Clearing takes effect at once: edges on their way, and those that come while ``busy``, do not
@@ -210,12 +210,17 @@ class Histogram(wiring.Component):
         heads = Array(Signal(index_bits, name=f"head_{i}") for i in range(2))
         filled = Array(Signal(range(self.ring + 1), name=f"filled_{i}") for i in range(2))
 
+        # What leaves the queue comes late in the clock: a register of its own, beside the memory.
+        popped = Signal(waiting)
+        m.d.sync += popped.eq(queue.o.payload)
         current, current_stop = Signal(_TIME_BITS), Signal()
         scan_ring, push_ring = Signal(), Signal()
         position, number = Signal(range(self.ring + 1)), Signal(range(self.ring + 1))
         index, oldest = Signal(index_bits), Signal(index_bits)
         probing = Signal()
-        m.d.comb += rings.read.eq(1)
+        # Registered, because it reaches far: to each of the rings' many small memories.
+        lookup = Signal(index_bits + 1)
+        m.d.comb += [rings.read.eq(1), rings.read_address.eq(lookup)]
 
         # The pipe that turns an entry into a bin. `probe` marks the entry that the current edge
         # will push out, which is compared as if the current edge were its partner.
@@ -230,38 +235,38 @@ class Histogram(wiring.Component):
 
         ring_size = self.ring
         steps = [Step(0)]
-        for i in range(1, 8):
+        for i in range(1, 9):
             steps.append(Step(i, steps[-1]))
-        entry_2, minuend_3, subtrahend_3 = (Signal(_TIME_BITS, name=name) for name in
-                                            ("entry_2", "minuend_3", "subtrahend_3"))
-        tau_4 = Signal(signed(_TIME_BITS + 1))
-        tau_5, fits_5 = Signal(signed(_TAU_BITS)), Signal()
+        entry_3, minuend_4, subtrahend_4 = (Signal(_TIME_BITS, name=name) for name in
+                                            ("entry_3", "minuend_4", "subtrahend_4"))
+        tau_5 = Signal(signed(_TIME_BITS + 1))
         tau_6, fits_6 = Signal(signed(_TAU_BITS)), Signal()
         tau_7, fits_7 = Signal(signed(_TAU_BITS)), Signal()
+        tau_8, fits_8 = Signal(signed(_TAU_BITS)), Signal()
         m.d.sync += [
-            entry_2.eq(rings.read_data),
-            minuend_3.eq(current), subtrahend_3.eq(entry_2),
-            tau_4.eq(minuend_3 - subtrahend_3),
-            tau_5.eq(Cat(tau_4[:_TAU_BITS - 1], tau_4[-1])),
-            fits_5.eq((tau_4[_TAU_BITS - 1:] == 0) | tau_4[_TAU_BITS - 1:].all()),
-            tau_6.eq(tau_5 >> Cat(C(0, 3), control.bin_shift[3:])), fits_6.eq(fits_5),
-            tau_7.eq(tau_6 >> control.bin_shift[:3]), fits_7.eq(fits_6),
+            entry_3.eq(rings.read_data),
+            minuend_4.eq(current), subtrahend_4.eq(entry_3),
+            tau_5.eq(minuend_4 - subtrahend_4),
+            tau_6.eq(Cat(tau_5[:_TAU_BITS - 1], tau_5[-1])),
+            fits_6.eq((tau_5[_TAU_BITS - 1:] == 0) | tau_5[_TAU_BITS - 1:].all()),
+            tau_7.eq(tau_6 >> Cat(C(0, 3), control.bin_shift[3:])), fits_7.eq(fits_6),
+            tau_8.eq(tau_7 >> control.bin_shift[:3]), fits_8.eq(fits_7),
         ]
-        with m.If(~current_stop & ~steps[2].probe):
-            m.d.sync += [minuend_3.eq(entry_2), subtrahend_3.eq(current)]
+        with m.If(~current_stop & ~steps[3].probe):
+            m.d.sync += [minuend_4.eq(entry_3), subtrahend_4.eq(current)]
 
-        # Stage 7 decides. Entries come newest first, so the first that is finished (without a
+        # Stage 8 decides. Entries come newest first, so the first that is finished (without a
         # partner from now on) ends what the ring holds.
-        step = steps[7]
+        step = steps[8]
         negative, in_range = Signal(), Signal()
         finished, hit, chosen = Signal(), Signal(), Signal()
         cut, cut_at, found, found_in_range = Signal(), Signal.like(position), Signal(), Signal()
         probe_in_range = Signal()
-        middle = tau_7[_BIN_BITS - 1:]
+        middle = tau_8[_BIN_BITS - 1:]
         m.d.comb += [
-            negative.eq(tau_7[-1]),
-            in_range.eq(fits_7 & Mux(all_pairs, (middle == 0) | middle.all(),
-                                     tau_7[_BIN_BITS:] == 0)),
+            negative.eq(tau_8[-1]),
+            in_range.eq(fits_8 & Mux(all_pairs, (middle == 0) | middle.all(),
+                                     tau_8[_BIN_BITS:] == 0)),
             finished.eq(Mux(all_pairs, ~in_range & (negative ^ current_stop),
                             negative ^ current_stop)),
             hit.eq(in_range & (all_pairs | current_stop)),
@@ -269,7 +274,7 @@ class Histogram(wiring.Component):
         ]
         found_bin, count_found = Signal(_BIN_BITS), Signal()
         pair_bin = Signal(_BIN_BITS)
-        m.d.comb += pair_bin.eq(tau_7[:_BIN_BITS] ^ Mux(all_pairs, _HALF, 0))
+        m.d.comb += pair_bin.eq(tau_8[:_BIN_BITS] ^ Mux(all_pairs, _HALF, 0))
         m.d.sync += counter.valid.eq(0)
         with m.If(step.valid & ~step.probe):
             m.d.sync += [counter.valid.eq(hit), counter.bin.eq(pair_bin)]
@@ -294,11 +299,12 @@ class Histogram(wiring.Component):
                     m.next = "SWEEP"
                 with m.Elif(queue.o.valid):
                     m.d.comb += queue.o.ready.eq(1)
-                    m.d.sync += [current.eq(queue.o.payload.time),
-                                 current_stop.eq(queue.o.payload.stop)]
-                    m.next = "CHOOSE"
+                    m.next = "TAKE"
                 with m.Elif(~control.run):
                     m.d.sync += [filled[0].eq(0), filled[1].eq(0)]
+            with m.State("TAKE"):
+                m.d.sync += [current.eq(popped.time), current_stop.eq(popped.stop)]
+                m.next = "CHOOSE"
             with m.State("CHOOSE"):
                 m.d.sync += [
                     scan_ring.eq(Mux(current_stop, _STARTS, _STOPS)),
@@ -314,10 +320,10 @@ class Histogram(wiring.Component):
                 ]
                 m.next = "SCAN"
             with m.State("SCAN"):
-                m.d.comb += rings.read_address.eq(Cat(index, scan_ring))
+                m.d.sync += lookup.eq(Cat(index, scan_ring))
                 with m.If(position == number):
-                    m.d.comb += [rings.read_address.eq(Cat(oldest, push_ring)),
-                                 steps[0].valid.eq(probing), steps[0].probe.eq(1)]
+                    m.d.sync += lookup.eq(Cat(oldest, push_ring))
+                    m.d.comb += [steps[0].valid.eq(probing), steps[0].probe.eq(1)]
                     m.next = "WAIT"
                 with m.Else():
                     m.d.comb += [steps[0].valid.eq(1), steps[0].position.eq(position)]
