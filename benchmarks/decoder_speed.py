@@ -108,8 +108,10 @@ def case(distance, p, rounds, options, clock_hz, told):
 def main():
     options = arguments(__doc__.splitlines()[0], clock={
         "type": float, "metavar": "MHZ",
-        "help": "clock to assume instead of the one that place and route finds"})
-    distances = (3,) if options.quick else (3, 5, 7)
+        "help": "clock to assume instead of the one that place and route finds"}, distance={
+        "type": int, "action": "append", "choices": (3, 5, 7),
+        "help": "only this distance (may be repeated)"})
+    distances = options.distance or ((3,) if options.quick else (3, 5, 7))
     rounds = 10_000 if options.quick else 100_000
     rows = []
     for distance in distances:
