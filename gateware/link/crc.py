@@ -21,8 +21,8 @@ def _byte_step(byte):
 class CRC32(wiring.Component):
     """CRC-32 as in Ethernet, zlib and PNG.
 
-    The same as ``amaranth.lib.crc`` with ``CRC32_ETHERNET``, written by words: it makes the same
-    gates, and a simulator has a tenth of the operations to do.
+    The same as ``amaranth.lib.crc`` with ``CRC32_ETHERNET``, but written by words, not bit by bit,
+    so that a simulator has few operations to do.
 
     Members
     -------

@@ -88,6 +88,11 @@ def model_of(circuit):
         raise ModelError(f"The circuit has no graph-like detector error model: {error}") from error
 
 
+def _check_kind(kind):
+    if kind not in ("auto", "periodic", "full"):
+        raise ValueError(f'kind must be "auto", "periodic" or "full", not {kind!r}')
+
+
 def compile_circuit(source, *, kind="auto", erasures=None, **options):
     """Compile a circuit.
 
@@ -116,8 +121,7 @@ def compile_circuit(source, *, kind="auto", erasures=None, **options):
     ModelError, DecoderCapacityError
         What is wrong, where, and what to do.
     """
-    if kind not in ("auto", "periodic", "full"):
-        raise ValueError(f'kind must be "auto", "periodic" or "full", not {kind!r}')
+    _check_kind(kind)
     generated = callable(source)
     circuit = _circuit(source(LONG) if generated else source)
     if generated and kind == "full":
@@ -171,10 +175,8 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
     degenerate : bool
         Weights sum over all paths between two nodes; False: the shortest alone, as a minimum
         weight matching has it. What a pair flips is what its likelier kind of path flips, which
-        can differ from the path that is walked. Costs nothing in the decoder; logical errors
-        with sums relative to shortest paths, same shots, p on all four noise arguments of a
-        rotated memory: distance 5 at 0.2 % 0.97, at 0.4 % 0.99, distance 7 at 0.3 % 1.01 +- 0.07,
-        measured models 1.00.
+        can differ from the path that is walked. Costs nothing in the decoder;
+        ``benchmarks/decoder_approximations.py`` has what it brings.
     commit, buffer, reach : int, optional
         Run-time settings. Defaults: ``commit``/``buffer`` 3/3 for up to 4 spaces (distance 3),
         5/5 up to 12 (distance 5), 19/5 up to 24 (distance 7), else 18/6; 1/0 for a full table,
@@ -190,8 +192,7 @@ def compile_dem(source, *, kind="auto", erasures=None, **options):
     ModelError, DecoderCapacityError
         What is wrong, where, and what to do.
     """
-    if kind not in ("auto", "periodic", "full"):
-        raise ValueError(f'kind must be "auto", "periodic" or "full", not {kind!r}')
+    _check_kind(kind)
     model = as_model(source)
     described = {"kind": "dem", "name": _label(source), "crc32": zlib.crc32(str(model).encode())}
     reason = None

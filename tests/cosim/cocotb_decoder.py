@@ -22,6 +22,7 @@ from quantacore.gateware.layouts.decoder import (
     WindowFlags,
 )
 from quantacore.sim.bench.cosim import seed_from_environment
+from quantacore.sim.bench.decoder import columns
 from quantacore.sim.golden.decoder.fast import decode_shots
 
 IMAGE = DecoderImage.from_bytes(Path(os.environ["QC_IMAGE"]).read_bytes())
@@ -42,14 +43,6 @@ def pack(layout, **values):
         assert 0 <= value < 1 << width, (name, value)
         word |= value << field.offset
     return word
-
-
-def fields(layout, words):
-    """Columns of ``words``, by field."""
-    words = np.asarray(words, np.uint64)
-    return {name: ((words >> np.uint64(field.offset))
-                   & np.uint64((1 << field.width) - 1)).astype(np.int64)
-            for name, field in layout}
 
 
 class Bench:
@@ -167,12 +160,12 @@ def compare(records, golden, shots):
     kinds = (words >> np.uint64(60)).astype(int)
     for basis in range(BASES):
         def of(kind, layout, basis=basis):
-            columns = fields(layout, words[kinds == kind.value])
-            mine = columns["basis"] == basis
-            return {name: column[mine] for name, column in columns.items()}
+            found = columns(layout, words[kinds == kind.value])
+            mine = found["basis"] == basis
+            return {name: column[mine] for name, column in found.items()}
 
         verdicts = of(DecoderRecordKind.VERDICT, VerdictRecord.as_shape())
-        flags = fields(WindowFlags.as_shape(), verdicts["flags"])
+        flags = columns(WindowFlags.as_shape(), verdicts["flags"])
         expected = golden.windows[golden.windows[:, 1] == basis]
         assert len(verdicts["obs"]) == len(expected)
         # Rows of the golden model: shot, basis, first layer, committed layers, last, flips,
@@ -234,7 +227,7 @@ async def circuit_shots_equal_the_golden_model(dut):
     golden = await run(bench, shots, gap=lambda: bench.rng.choice([0, 0, 1, 20, 120]))
     timing = np.array([r for r in bench.records if r >> 60 == DecoderRecordKind.TIMING.value],
                       np.uint64)
-    clocks = fields(TimingRecord.as_shape(), timing)["clocks"]
+    clocks = columns(TimingRecord.as_shape(), timing)["clocks"]
     layers = golden.windows[:, 3].sum() / BASES
     dut._log.info("%d rounds, clocks a round %.1f, of a window %.0f (99.9 %%: %.0f, worst %d)",
                   layers, clocks.sum() / BASES / layers, clocks.mean(),
