@@ -31,6 +31,17 @@ SHOWN = (
     "timebase/gateware/*",
     "spine_area/*/lut4",
     "spine_area/*/fmax",
+    "decoder_accuracy/*/ratio_to_mwpm",
+    "decoder_accuracy/*/ratio_plain_to_mwpm",
+    "decoder_accuracy/*/ratio_plain_to_stored",
+    "decoder_accuracy/*/ratio_correlated_to_stored",
+    "decoder_accuracy/*/gateware_differences",
+    "decoder_speed/*/clocks_per_round",
+    "decoder_speed/*/time_per_round",
+    "decoder_speed/*/time_per_round_over_*",
+    "decoder_area/*/lut4",
+    "decoder_area/*/bram",
+    "decoder_area/*/fmax",
 )
 
 
