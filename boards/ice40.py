@@ -12,6 +12,10 @@ from quantacore.boards.ecp5 import ToolFailed, _run, tool
 __all__ = ["place_and_route"]
 
 
+#: What Yosys calls a part's family, by the first letter of the part.
+_FAMILY = {"h": "hx", "l": "lp", "u": "u"}
+
+
 def place_and_route(component, name, *, folder, device="hx8k", package="ct256", seed=1,
                     target_hz=12_000_000, progress=lambda text: None):
     """Synthesise, place and route a component, or recall the answer to the same question.
@@ -54,7 +58,7 @@ def place_and_route(component, name, *, folder, device="hx8k", package="ct256", 
     (work / f"{name}.il").write_text(text)
     progress(f"{name}: synthesis for iCE40")
     code, end = _run([yosys, "-q", "-p", f"read_rtlil {name}.il; synth_ice40 -top {name} "
-                      f"-device {device[0]} -json {name}.json"], work, "yosys.log")
+                      f"-device {_FAMILY[device[0]]} -json {name}.json"], work, "yosys.log")
     if code:
         raise ToolFailed(f"yosys does not synthesise {name} (log in {work}):\n{end}")
     progress(f"{name}: place and route on {device}")

@@ -527,10 +527,10 @@ class Engine(wiring.Component):
                 m.d.comb += self.stage.eq(Mux(pass_two, Stage.MATCH_AGAIN, Stage.MATCH))
                 with m.If(~matcher.busy):
                     m.d.sync += [largest.eq(matcher.largest), escaped.eq(matcher.escaped)]
-                    with m.If(exchanges & ~pass_two):
-                        go("exchange", accept=1)
-                    with m.Else():
-                        go("room")
+                    go("room")
+                    if shape.correlation:
+                        with m.If(exchanges & ~pass_two):
+                            go("exchange", accept=1)
             if shape.correlation:
                 with m.State("exchange"):
                     m.d.comb += self.stage.eq(Stage.EXCHANGE)
