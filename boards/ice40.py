@@ -57,8 +57,11 @@ def place_and_route(component, name, *, folder, device="hx8k", package="ct256", 
     work.mkdir(parents=True, exist_ok=True)
     (work / f"{name}.il").write_text(text)
     progress(f"{name}: synthesis for iCE40")
-    code, end = _run([yosys, "-q", "-p", f"read_rtlil {name}.il; synth_ice40 -top {name} "
-                      f"-device {_FAMILY[device[0]]} -json {name}.json"], work, "yosys.log")
+    # There is no memory of look-up tables on an iCE40: what asks for one becomes flip-flops.
+    code, end = _run([yosys, "-q", "-p", f"read_rtlil {name}.il; "
+                      "setattr -unset ram_style a:ram_style=distributed; "
+                      f"synth_ice40 -top {name} -device {_FAMILY[device[0]]} "
+                      f"-json {name}.json"], work, "yosys.log")
     if code:
         raise ToolFailed(f"yosys does not synthesise {name} (log in {work}):\n{end}")
     progress(f"{name}: place and route on {device}")
