@@ -23,8 +23,8 @@ from zlib import crc32
 import numpy as np
 import pymatching
 from common import Row, arguments, report
-from decoder_cases import build_shape, memory_circuit
-from decoder_noise import erasure_circuit, google_experiments, read_google, si1000_circuit
+from decoder_cases import build_shape
+from decoder_noise import google_experiments, read_google, si1000_circuit
 
 from quantacore.host.console import progress as progress_bar
 from quantacore.host.plot import Figure
@@ -36,6 +36,7 @@ from quantacore.host.qec import (
     shot_layers,
 )
 from quantacore.sim.golden.decoder.fast import decode_shots
+from quantacore.sim.qec.circuits import erasure_circuit, memory_circuit
 from quantacore.sim.qec.streaming import decode_escapes
 
 BENCHMARK = "decoder_accuracy"

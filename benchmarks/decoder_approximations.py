@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pymatching
 from common import Row, arguments, report
-from decoder_cases import memory_circuit
 
 from quantacore.host.qec import compile_circuit, detector_nodes, shot_layers
 from quantacore.sim.golden.decoder.fast import decode_shots
+from quantacore.sim.qec.circuits import memory_circuit
 from quantacore.sim.qec.streaming import decode_escapes
 
 #: (distance, p, rounds, shots)

@@ -1,12 +1,11 @@
 """Codes and builds that the decoder's benchmarks share."""
 
-import stim
-
 from quantacore.boards.ecp5 import ShiftWrapper, place_and_route
 from quantacore.gateware.decoder.decoder import Decoder
 from quantacore.host.qec import compile_circuit
+from quantacore.sim.qec.circuits import memory_circuit
 
-__all__ = ["CLOCK_HZ", "build_shape", "memory_circuit", "decoder_of", "placed"]
+__all__ = ["CLOCK_HZ", "build_shape", "decoder_of", "placed"]
 
 #: List of defects and largest exact cluster by distance; see docs/decoder.md for the choice.
 _BUILDS = {3: {"capacity": 16, "cluster": 10, "event_bits": 8},
@@ -22,14 +21,6 @@ CLOCK_HZ = 90_000_000
 def build_shape(distance):
     """Options of the compiler for the build of ``distance``."""
     return dict(_BUILDS[distance])
-
-
-def memory_circuit(distance, rounds, p, basis="z"):
-    """Stim's rotated surface code with the same probability everywhere."""
-    return stim.Circuit.generated(
-        f"surface_code:rotated_memory_{basis}", distance=distance, rounds=rounds,
-        after_clifford_depolarization=p, before_round_data_depolarization=p,
-        before_measure_flip_probability=p, after_reset_flip_probability=p)
 
 
 def decoder_of(distance, **options):

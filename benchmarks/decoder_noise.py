@@ -5,42 +5,14 @@ import tempfile
 from pathlib import Path
 
 import stim
-from decoder_cases import memory_circuit
 
 from quantacore.host.demo import data_folder
+from quantacore.sim.qec.circuits import memory_circuit
 
-__all__ = ["erasure_circuit", "si1000_circuit", "google_experiments", "read_google"]
+__all__ = ["si1000_circuit", "google_experiments", "read_google"]
 
 _MEASURES = {"M", "MZ", "MR", "MRZ"}
 _RESETS = {"R", "RZ", "MR", "MRZ"}
-
-
-def erasure_circuit(distance, rounds, p, erased, basis="z"):
-    """A memory experiment whose data qubits are erased with probability ``erased`` every round.
-
-    ``HERALDED_ERASE`` stands at the start of the round, after the depolarization of the data
-    qubits, and its outcomes come before the round's own measurements.
-    """
-    result = stim.Circuit()
-    renumbered, made = [], 0  # measurements of the old circuit by their number in the new one
-    data = None
-    for item in memory_circuit(distance, rounds, p, basis).flattened():
-        if data is None and item.name in ("R", "RX"):
-            data = item.targets_copy()
-        # The noise of the start of a round is the only one on exactly the data qubits.
-        start = item.name == "DEPOLARIZE1" and item.targets_copy() == data
-        if item.name in ("DETECTOR", "OBSERVABLE_INCLUDE"):
-            item = stim.CircuitInstruction(
-                item.name, [stim.target_rec(renumbered[target.value] - made)
-                            for target in item.targets_copy()], item.gate_args_copy())
-        for _ in range(item.num_measurements):
-            renumbered.append(made)
-            made += 1
-        result.append(item)
-        if start:
-            result.append("HERALDED_ERASE", data, erased)
-            made += len(data)
-    return result
 
 
 def si1000_circuit(distance, rounds, p):

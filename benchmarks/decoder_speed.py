@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from common import Row, arguments, report
-from decoder_cases import CLOCK_HZ, build_shape, memory_circuit, placed
+from decoder_cases import CLOCK_HZ, build_shape, placed
 
 from quantacore.host.qec import compile_circuit, shot_layers
 from quantacore.sim.bench.decoder import FastDecoder, round_words
+from quantacore.sim.qec.circuits import memory_circuit
 
 #: Mean time per round at p = 0.1 %, ns: Micro Blossom, arXiv:2502.14787, VMK180.
 MICRO_BLOSSOM_NS = {3: 162, 5: 195, 7: 282, 9: 367, 13: 824}

@@ -11,11 +11,11 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import stim
 
 from quantacore.gateware.layouts.decoder import NONE
 from quantacore.host.qec import compile_circuit, detector_nodes, expand_match, fit
 from quantacore.sim.golden.decoder.plain import BOUNDARY, Decoder, _Engine, _steps
+from quantacore.sim.qec.circuits import memory_circuit
 
 DISTANCE, P, ROUNDS, SEED = 5, 0.006, 19, 10
 
@@ -80,10 +80,7 @@ class Drawing:
 
 
 def circuit_of(rounds):
-    return stim.Circuit.generated(
-        "surface_code:rotated_memory_z", distance=DISTANCE, rounds=rounds,
-        after_clifford_depolarization=P, before_round_data_depolarization=P,
-        before_measure_flip_probability=P, after_reset_flip_probability=P)
+    return memory_circuit(DISTANCE, rounds, P)
 
 
 def shot():

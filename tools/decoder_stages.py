@@ -7,11 +7,11 @@ minutes the first time.
 import sys
 
 import numpy as np
-import stim
 
 from quantacore.host.qec import compile_circuit, shot_layers
 from quantacore.sim.bench.decoder import FastDecoder, round_words
 from quantacore.sim.golden.decoder.fast import decode_shots
+from quantacore.sim.qec.circuits import memory_circuit
 
 ROUNDS, SHOTS, SEED = 700, 12, 5
 
@@ -21,10 +21,7 @@ def main():
     p = float(sys.argv[2]) if len(sys.argv) > 2 else 0.003
 
     def memory(rounds):
-        return stim.Circuit.generated(
-            "surface_code:rotated_memory_z", distance=distance, rounds=rounds,
-            after_clifford_depolarization=p, before_round_data_depolarization=p,
-            before_measure_flip_probability=p, after_reset_flip_probability=p)
+        return memory_circuit(distance, rounds, p)
 
     image, circuit = compile_circuit(memory), memory(ROUNDS)
     detections = circuit.compile_detector_sampler(seed=SEED).sample(SHOTS)

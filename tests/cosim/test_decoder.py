@@ -5,22 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stim
 
 from quantacore.gateware.decoder.decoder import Decoder
 from quantacore.gateware.layouts.decoder import BASES
 from quantacore.host.qec import compile_circuit, shot_layers
 from quantacore.sim.bench.cosim import build_folder, run_cocotb, seed_from_environment
+from quantacore.sim.qec.circuits import memory_circuit
 
 WAITING = 64
 
 
 def circuit(distance, p, rounds, basis="z"):
     """A memory experiment with uniform depolarizing noise."""
-    return stim.Circuit.generated(
-        f"surface_code:rotated_memory_{basis}", distance=distance, rounds=rounds,
-        after_clifford_depolarization=p, before_round_data_depolarization=p,
-        before_measure_flip_probability=p, after_reset_flip_probability=p)
+    return memory_circuit(distance, rounds, p, basis)
 
 
 def prepare(name, source, model, *, shots, **options):

@@ -4,7 +4,6 @@ import os
 
 import numpy as np
 import pytest
-import stim
 
 from quantacore.host.qec import compile_circuit, shot_heralds, shot_layers
 from quantacore.sim.bench.cosim import seed_from_environment
@@ -12,6 +11,7 @@ from quantacore.sim.bench.decoder import FastDecoder, Fate, round_words
 from quantacore.sim.bench.decoder_equality import assert_equal, decode_both, decode_with_losses
 from quantacore.sim.bench.decoder_random import random_image
 from quantacore.sim.golden.decoder.fast import decode_shots
+from quantacore.sim.qec.circuits import erasure_circuit, memory_circuit
 
 SOAK = bool(os.environ.get("QUANTACORE_SOAK"))
 BUILDS = {3: {"capacity": 16, "cluster": 10, "event_bits": 8},
@@ -29,12 +29,8 @@ def soak(*values):
     return pytest.param(*values, marks=mark) if values else mark
 
 
-def circuit(distance, p, rounds, basis="z"):
-    """A memory experiment with uniform depolarizing noise."""
-    return stim.Circuit.generated(
-        f"surface_code:rotated_memory_{basis}", distance=distance, rounds=rounds,
-        after_clifford_depolarization=p, before_round_data_depolarization=p,
-        before_measure_flip_probability=p, after_reset_flip_probability=p)
+def circuit(distance, p, rounds):
+    return memory_circuit(distance, rounds, p)
 
 
 def image_of(distance, p=0.003, **options):
@@ -257,30 +253,12 @@ def test_every_pattern_of_a_window_equals_the_golden_model(behind, correlation, 
 
 # Other builds --------------------------------------------------------------------------------
 
-def with_heralds(rounds, p=0.003, loss=0.02):
-    """Distance 3 whose data qubits may be lost, and are seen to be, before every round."""
-    result, renumbered, made = stim.Circuit(), [], 0
-    for item in circuit(3, p, rounds).flattened():
-        if item.name == "DEPOLARIZE1" and len(item.targets_copy()) == 9:
-            result.append("HERALDED_ERASE", item.targets_copy(), loss)
-            made += 9
-        if item.name in ("DETECTOR", "OBSERVABLE_INCLUDE"):
-            item = stim.CircuitInstruction(
-                item.name, [stim.target_rec(renumbered[target.value] - made)
-                            for target in item.targets_copy()], item.gate_args_copy())
-        for _ in range(item.num_measurements):
-            renumbered.append(made)
-            made += 1
-        result.append(item)
-    return result
-
-
 @pytest.mark.parametrize("correlation", [True, False])
 def test_erasures_equal_the_golden_model(rng, correlation):
-    image = compile_circuit(with_heralds(14), **BUILDS[3])
+    image = compile_circuit(erasure_circuit(3, 14, 0.003, 0.02), **BUILDS[3])
     assert image.shape.sites == 9
     decoder = FastDecoder(image, correlation=correlation)
-    model = with_heralds(21)
+    model = erasure_circuit(3, 21, 0.003, 0.02)
     changed = 0
     for _ in range(40 if SOAK else 2):
         measured = model.compile_sampler(seed=int(rng.integers(1 << 32))).sample(150)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stim
 
 from quantacore.host.qec import compile_circuit, shot_layers
 from quantacore.sim.bench import decoder as bench
 from quantacore.sim.bench.decoder import FastDecoder
 from quantacore.sim.bench.decoder_equality import decode_both, differences
 from quantacore.sim.bench.decoder_random import random_image
+from quantacore.sim.qec.circuits import memory_circuit
 
 _PACKAGE = "quantacore.gateware.decoder"
 #: Bug: module, what stands there once, and what is to stand there.
@@ -71,10 +71,7 @@ def plant(monkeypatch, name, old, new):
 
 
 def circuit(p, rounds):
-    return stim.Circuit.generated(
-        "surface_code:rotated_memory_z", distance=3, rounds=rounds,
-        after_clifford_depolarization=p, before_round_data_depolarization=p,
-        before_measure_flip_probability=p, after_reset_flip_probability=p)
+    return memory_circuit(3, rounds, p)
 
 
 def cases():

@@ -11,6 +11,8 @@ stim = pytest.importorskip("stim")
 pytest.importorskip("pymatching")
 pytest.importorskip("numba")
 
+from quantacore.sim.qec.circuits import erasure_circuit  # noqa: E402
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -69,15 +71,15 @@ def test_si1000_leaves_the_experiment_deterministic(noise):
 
 
 @pytest.mark.parametrize("basis", ["x", "z"])
-def test_erasures_are_heralded_once_a_round_on_each_data_qubit(noise, basis):
-    circuit = noise.erasure_circuit(3, 5, 0.002, 0.02, basis)
+def test_erasures_are_heralded_once_a_round_on_each_data_qubit(basis):
+    circuit = erasure_circuit(3, 5, 0.002, 0.02, basis)
     heralds = [item for item in circuit if item.name == "HERALDED_ERASE"]
     assert [len(item.targets_copy()) for item in heralds] == [9] * 5
     assert arguments_of(circuit, "HERALDED_ERASE") == {0.02}
 
 
-def test_erasures_leave_the_experiment_deterministic(noise):
-    quiet = noise.erasure_circuit(3, 5, 0.002, 0.02).without_noise()
+def test_erasures_leave_the_experiment_deterministic():
+    quiet = erasure_circuit(3, 5, 0.002, 0.02).without_noise()
     events = quiet.compile_detector_sampler(seed=1).sample(20, append_observables=True)
     assert not events.any()
 

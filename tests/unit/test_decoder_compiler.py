@@ -27,6 +27,8 @@ from quantacore.host.qec.encode import pack, unpack
 stim = pytest.importorskip("stim")
 pymatching = pytest.importorskip("pymatching")
 
+from quantacore.sim.qec.circuits import erasure_circuit  # noqa: E402
+
 DATA = Path(os.environ.get("QUANTACORE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
@@ -663,34 +665,12 @@ def test_a_full_image_of_another_model(small):
 
 # Erasures ------------------------------------------------------------------------------------
 
-def erased(distance, rounds, p, loss):
-    """A memory whose data qubits may be lost, and are seen to be, before every round."""
-    result, renumbered, made = stim.Circuit(), [], 0
-    data = None
-    for item in memory(distance, rounds, p).flattened():
-        if item.name == "TICK" and data is None:
-            data = True
-        if item.name == "DEPOLARIZE1" and len(item.targets_copy()) == distance ** 2:
-            qubits = [target.value for target in item.targets_copy()]
-            result.append("HERALDED_ERASE", qubits, loss)
-            made += len(qubits)
-        if item.name in ("DETECTOR", "OBSERVABLE_INCLUDE"):
-            item = stim.CircuitInstruction(
-                item.name, [stim.target_rec(renumbered[target.value] - made)
-                            for target in item.targets_copy()], item.gate_args_copy())
-        for _ in range(item.num_measurements):
-            renumbered.append(made)
-            made += 1
-        result.append(item)
-    return result
-
-
 @pytest.mark.parametrize("kind", ["periodic", "full"])
 def test_an_erasure_lights_what_its_site_says(kind):
     rounds = 14 if kind == "periodic" else 3
-    image = compile_circuit(erased(3, rounds, 0.002, 0.01), kind=kind)
+    image = compile_circuit(erasure_circuit(3, rounds, 0.002, 0.01), kind=kind)
     assert image.shape.sites == 9 if kind == "periodic" else 27
-    circuit = erased(3, rounds, 0.002, 0.01)
+    circuit = erasure_circuit(3, rounds, 0.002, 0.01)
     quiet = stim.Circuit()
     for item in circuit:     # only the erasures are left
         if item.name == "HERALDED_ERASE":
@@ -737,7 +717,7 @@ def herald_records(circuit):
 
 
 def test_heralds_can_be_treated_as_noise():
-    circuit = erased(3, 12, 0.002, 0.01)
+    circuit = erasure_circuit(3, 12, 0.002, 0.01)
     image = compile_circuit(circuit, erasures=False)
     assert image.shape.sites == 0 and image.about["erasure"] is None
     quiet = compile_circuit(circuit)
@@ -746,13 +726,13 @@ def test_heralds_can_be_treated_as_noise():
 
 
 def test_sites_name_their_measurement():
-    sites = compile_circuit(erased(3, 12, 0.002, 0.01)).about["erasure"]["sites"]
+    sites = compile_circuit(erasure_circuit(3, 12, 0.002, 0.01)).about["erasure"]["sites"]
     assert [site["record"] for site in sites] == list(range(9))
     assert [site["qubit"] for site in sites] == [1, 3, 5, 8, 10, 12, 15, 17, 19]
 
 
 def test_unequal_rounds_of_heralds():
-    circuit = erased(3, 12, 0.002, 0.01)
+    circuit = erasure_circuit(3, 12, 0.002, 0.01)
     odd, number = stim.Circuit(), 0
     for item in circuit:
         if item.name == "HERALDED_ERASE":

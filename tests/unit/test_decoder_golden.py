@@ -22,7 +22,9 @@ from quantacore.sim.golden.decoder.tables import unpack
 
 networkx = pytest.importorskip("networkx")
 pymatching = pytest.importorskip("pymatching")
-stim = pytest.importorskip("stim")
+pytest.importorskip("stim")
+
+from quantacore.sim.qec.circuits import memory_circuit  # noqa: E402
 
 #: Standard deviations that a statistical test allows: false alarms once in some 15 000 runs.
 SIGMAS = 4
@@ -39,10 +41,7 @@ def seed():
 
 
 def circuit(distance, p, rounds):
-    return stim.Circuit.generated(
-        "surface_code:rotated_memory_z", distance=distance, rounds=rounds,
-        after_clifford_depolarization=p, before_round_data_depolarization=p,
-        before_measure_flip_probability=p, after_reset_flip_probability=p)
+    return memory_circuit(distance, rounds, p)
 
 
 @cache

@@ -27,16 +27,15 @@ from quantacore.sim.bench.golden_node import GoldenTransport, run_in_simulated_t
 from quantacore.sim.golden.decoder.plain import Decoder
 from quantacore.sim.golden.endpoint import GoldenEndpoint
 
-stim = pytest.importorskip("stim")
+pytest.importorskip("stim")
+
+from quantacore.sim.qec.circuits import erasure_circuit, memory_circuit  # noqa: E402
 
 P = 0.008
 
 
 def circuit(rounds, distance=3):
-    return stim.Circuit.generated(
-        "surface_code:rotated_memory_z", distance=distance, rounds=rounds,
-        after_clifford_depolarization=P, before_measure_flip_probability=P,
-        after_reset_flip_probability=P, before_round_data_depolarization=P)
+    return memory_circuit(distance, rounds, P)
 
 
 IMAGE = compile_circuit(circuit)
@@ -362,27 +361,9 @@ def test_without_await():
     assert callable(quantacore.host.sync.connect)
 
 
-def with_heralds(rounds):
-    """A memory whose data qubits may be lost before every round, and are seen to be."""
-    result, renumbered, made = stim.Circuit(), [], 0
-    for item in circuit(rounds).flattened():
-        if item.name == "DEPOLARIZE1" and len(item.targets_copy()) == 9:
-            result.append("HERALDED_ERASE", [t.value for t in item.targets_copy()], 0.02)
-            made += 9
-        if item.name in ("DETECTOR", "OBSERVABLE_INCLUDE"):
-            item = stim.CircuitInstruction(
-                item.name, [stim.target_rec(renumbered[t.value] - made)
-                            for t in item.targets_copy()], item.gate_args_copy())
-        for _ in range(item.num_measurements):
-            renumbered.append(made)
-            made += 1
-        result.append(item)
-    return result
-
-
 def test_erasures_go_along_with_their_rounds(tmp_path):
     path = tmp_path / "heralds.stim"
-    with_heralds(14).to_file(path)
+    erasure_circuit(3, 14, P, 0.02).to_file(path)
     source = read_source(str(path))
     image = source.compile()
     shots = source.sample(10, seed=5)
