@@ -21,6 +21,7 @@ class RegisterModel:
 
     def __init__(self, register_map, *, sample):
         self._sample = sample
+        self._bases = tuple(register_map.bases())
         self._at = {}
         for placed in register_map.placed():
             register = placed.register
@@ -61,11 +62,10 @@ class RegisterModel:
         return Status.ACK, bits & _WORD
 
     def _forget(self, address):
-        # An address in a gap of a block still ends the life of that block's copy; which block
-        # it belongs to does not matter to any other, so every copy of a lower block may not go.
-        owner = max((a for a in self._at if a <= address), default=None)
-        if owner is not None:
-            self._copy.pop(self._at[owner][0].block, None)
+        # A read in a gap of a block is one of that block; between blocks it is nobody's.
+        for base, block in self._bases:
+            if base <= address < base + block.size:
+                self._copy.pop(block.name, None)
 
     def write(self, address, word):
         """``(status, event)``; the event is ``(placed, index, bits)`` where one takes effect."""
