@@ -17,7 +17,7 @@ from quantacore.sim.qec.circuits import memory_circuit
 from quantacore.sim.qec.streaming import decode_escapes
 
 #: (distance, p, rounds, shots)
-CASES = ((5, 0.004, 25, 60_000), (7, 0.003, 42, 100_000))
+CASES = ((5, 0.004, 25, 60_000), (7, 0.003, 30, 100_000))
 #: Work of a window that is worth a line, of the default alone.
 WORK = ("defects", "pairs", "pops", "dp_candidates", "shortcuts", "cross_pairs", "improved")
 
