@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from quantacore.gateware.layouts.frames import Status
 from quantacore.gateware.layouts.registers import WORD_BITS, Access, Block, Memory, RegisterMap
+from quantacore.gateware.logic import any_of
 
 __all__ = ["LATENCY", "CsrSignature", "RegisterBank", "AbsentBank", "CsrDecoder"]
 
@@ -25,15 +26,6 @@ _GROUP = 8
 #: Bits of a word address in a frame.
 _ADDRESS_BITS = 16
 _WORD = (1 << WORD_BITS) - 1
-
-
-def _any_of(values):
-    """Bitwise or of all, as a balanced tree."""
-    values = list(values) or [C(0, 1)]
-    while len(values) > 1:
-        values = [values[i] | values[i + 1] if i + 1 < len(values) else values[i]
-                  for i in range(0, len(values), 2)]
-    return values[0]
 
 
 class CsrSignature(wiring.Signature):
@@ -243,7 +235,7 @@ class RegisterBank(wiring.Component):
             for first in range(0, len(offsets), _GROUP):
                 group = Signal(WORD_BITS, name=f"{name}_{first // _GROUP}")
                 with m.If(read):
-                    m.d.sync += group.eq(_any_of(
+                    m.d.sync += group.eq(any_of(
                         table[offset] & read_hits[offset].replicate(len(table[offset]))
                         for offset in offsets[first:first + _GROUP]))
                 yield group
@@ -267,13 +259,13 @@ class RegisterBank(wiring.Component):
         m.d.sync += [bus.done.eq(done_2), bus.status.eq(status_2), bus.r_data.eq(0)]
         with m.If(read_2):
             with m.If(has_high):
-                m.d.sync += high_half.eq(_any_of(high_words))
+                m.d.sync += high_half.eq(any_of(high_words))
             with m.If(in_memory):
                 m.d.sync += bus.r_data.eq(memory_data)
             with m.Elif(from_copy):
                 m.d.sync += bus.r_data.eq(high_half)
             with m.Else():
-                m.d.sync += bus.r_data.eq(_any_of(low_words))
+                m.d.sync += bus.r_data.eq(any_of(low_words))
         return m
 
 

@@ -1,0 +1,14 @@
+"""Small pieces of combinational logic."""
+
+from amaranth import *
+
+__all__ = ["any_of"]
+
+
+def any_of(values):
+    """Bitwise or of all values, as a balanced tree; 0 of none."""
+    values = list(values) or [C(0, 1)]
+    while len(values) > 1:
+        values = [values[i] | values[i + 1] if i + 1 < len(values) else values[i]
+                  for i in range(0, len(values), 2)]
+    return values[0]

@@ -1,0 +1,121 @@
+"""Arithmetic and logic of the sequencer."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from quantacore.gateware.layouts.instructions import AluFunction, Condition
+from quantacore.gateware.logic import any_of
+
+__all__ = ["Alu", "Comparator"]
+
+
+class Alu(wiring.Component):
+    """One operation at a time, in pieces that fit a clock each.
+
+    Members
+    -------
+    start : In(1)
+        Operands and function are there.
+    function : In(AluFunction), shift : In(5), x, y : In(32)
+        Function and shift are held until the result is there.
+    valid : Out(1), result : Out(32)
+        High for one clock: one clock after ``start``, or four for a multiplication.
+    """
+
+    start: In(1)
+    function: In(AluFunction)
+    shift: In(5)
+    x: In(32)
+    y: In(32)
+    valid: Out(1)
+    result: Out(32)
+
+    def elaborate(self, platform):
+        m = Module()
+        x, y, function = self.x, self.y, self.function
+
+        # Sums, shifts and bits each in a register of their own; those not asked for are 0.
+        minus = function == AluFunction.SUB
+        adds = (function == AluFunction.ADD) | minus
+        total, bits, shifted = Signal(32), Signal(32), Signal(32)
+        m.d.sync += [total.eq(0), bits.eq(0), shifted.eq(0)]
+        with m.If(adds):
+            m.d.sync += total.eq(x + (y ^ minus.replicate(32)) + minus)
+        with m.Switch(function):
+            with m.Case(AluFunction.AND):
+                m.d.sync += bits.eq(x & y)
+            with m.Case(AluFunction.OR):
+                m.d.sync += bits.eq(x | y)
+            with m.Case(AluFunction.XOR):
+                m.d.sync += bits.eq(x ^ y)
+            with m.Case(AluFunction.SHL):
+                m.d.sync += shifted.eq(x << y[:5])
+            with m.Case(AluFunction.SHR):
+                m.d.sync += shifted.eq(x >> y[:5])
+            with m.Case(AluFunction.SAR):
+                m.d.sync += shifted.eq(x.as_signed() >> y[:5])
+
+        # A product of halves, each of which one multiplier makes: (xh 2^16 + xl)(yh 2^16 + yl).
+        def halves(value):
+            return value[:16], value[16:].as_signed()
+
+        (xl, xh), (yl, yh) = halves(x), halves(y)
+        low, high = Signal(32), Signal(signed(32))
+        cross_1, cross_2 = Signal(signed(33)), Signal(signed(33))
+        m.d.sync += [low.eq(xl * yl), high.eq(xh * yh), cross_1.eq(xl * yh), cross_2.eq(xh * yl)]
+        cross, outer = Signal(signed(34)), Signal(64)
+        m.d.sync += [cross.eq(cross_1 + cross_2), outer.eq(Cat(low, high))]
+        product = Signal(signed(64))
+        m.d.sync += product.eq(Cat(outer[:16], (outer[16:] + cross)[:48]))
+        scaled = Signal(32)
+        m.d.sync += scaled.eq(product >> self.shift)
+
+        multiplies = self.start & (function == AluFunction.MUL)
+        product_valid = Signal(4)
+        quick = Signal()
+        m.d.sync += [product_valid.eq(Cat(multiplies, product_valid)),
+                     quick.eq(self.start & (function != AluFunction.MUL))]
+        m.d.comb += [
+            self.valid.eq(quick | product_valid[-1]),
+            self.result.eq(any_of([total, bits, shifted,
+                                   scaled & product_valid[-1].replicate(32)])),
+        ]
+        return m
+
+
+class Comparator(wiring.Component):
+    """Whether two numbers compare so; combinational.
+
+    Members
+    -------
+    condition : In(Condition), x, y : In(32)
+    holds : Out(1)
+    """
+
+    condition: In(Condition)
+    x: In(32)
+    y: In(32)
+    holds: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        x, y = self.x, self.y
+        equal = x == y
+        below = x < y
+        # Numbers of different sign: the negative one is the lower, which unsigned is the greater.
+        signs = x[-1] ^ y[-1]
+        with m.Switch(self.condition):
+            with m.Case(Condition.EQ):
+                m.d.comb += self.holds.eq(equal)
+            with m.Case(Condition.NE):
+                m.d.comb += self.holds.eq(~equal)
+            with m.Case(Condition.LT):
+                m.d.comb += self.holds.eq(below ^ signs)
+            with m.Case(Condition.GE):
+                m.d.comb += self.holds.eq(~(below ^ signs))
+            with m.Case(Condition.LTU):
+                m.d.comb += self.holds.eq(below)
+            with m.Case(Condition.GEU):
+                m.d.comb += self.holds.eq(~below)
+        return m
