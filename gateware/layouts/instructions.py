@@ -40,7 +40,7 @@ LOOP_LEVELS = 4
 #: Calls inside each other.
 CALL_LEVELS = 8
 #: A loop whose body has fewer words is a short one: its ``LOOP`` takes as long as a branch.
-SHORT_LOOP = 5
+SHORT_LOOP = 7
 #: Entries of a ``BRH`` table: one for each pattern, and one for the timeout.
 BRH_ENTRIES = 17
 
@@ -48,15 +48,15 @@ BRH_ENTRIES = 17
 COMMAND_LATENCY = 1
 #: Least dwell of ``JMP``, ``CALL``, ``RET``, ``BR`` and of the ``LOOP`` of a short body, taken or
 #: not.
-BRANCH_TICKS = 6
+BRANCH_TICKS = 7
 #: Least dwell of ``LI``, ``ALU`` and ``GET``: the next instruction sees the result.
-DATA_TICKS = 3
+DATA_TICKS = 4
 #: The same of a multiplication.
-MUL_TICKS = 6
+MUL_TICKS = 8
 #: The same of ``LDT``.
-LDT_TICKS = 5
+LDT_TICKS = 6
 #: Least dwell of ``DELAY``.
-DELAY_TICKS = 4
+DELAY_TICKS = 6
 #: ``WAITUNTIL`` must be issued at least so many ticks before its time.
 UNTIL_TICKS = 6
 #: ``FREQ`` acts so many ticks after it was issued, and has that least dwell.
@@ -66,7 +66,7 @@ TRIGGER_TICKS = 2
 #: From the last tick in which a wait could have ended to the instruction at its ``target``.
 TIMEOUT_TICKS = 5
 #: From a verdict to the instruction that ``BRH`` goes to.
-VERDICT_TICKS = 5
+VERDICT_TICKS = 6
 
 
 class Op(enum.Enum, shape=6):

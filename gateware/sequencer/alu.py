@@ -20,7 +20,8 @@ class Alu(wiring.Component):
     function : In(AluFunction), shift : In(5), x, y : In(32)
         Function and shift are held until the result is there.
     valid : Out(1), result : Out(32)
-        High for one clock: one clock after ``start``, or four for a multiplication.
+        High for one clock: one clock after ``start``, or five for a multiplication. The result
+        is 0 at all other times.
     """
 
     start: In(1)
@@ -36,31 +37,38 @@ class Alu(wiring.Component):
         x, y, function = self.x, self.y, self.function
 
         # Sums, shifts and bits each in a register of their own; those not asked for are 0.
-        minus = function == AluFunction.SUB
-        adds = (function == AluFunction.ADD) | minus
+        # To the left is to the right of the bits in reverse; the far part of a shift comes later.
         total, bits, shifted = Signal(32), Signal(32), Signal(32)
-        m.d.sync += [total.eq(0), bits.eq(0), shifted.eq(0)]
-        with m.If(adds):
-            m.d.sync += total.eq(x + (y ^ minus.replicate(32)) + minus)
-        with m.Switch(function):
-            with m.Case(AluFunction.AND):
-                m.d.sync += bits.eq(x & y)
-            with m.Case(AluFunction.OR):
-                m.d.sync += bits.eq(x | y)
-            with m.Case(AluFunction.XOR):
-                m.d.sync += bits.eq(x ^ y)
-            with m.Case(AluFunction.SHL):
-                m.d.sync += shifted.eq(x << y[:5])
-            with m.Case(AluFunction.SHR):
-                m.d.sync += shifted.eq(x >> y[:5])
-            with m.Case(AluFunction.SAR):
-                m.d.sync += shifted.eq(x.as_signed() >> y[:5])
-
+        near, far, reverse = Signal(signed(33)), Signal(3), Signal()
+        moved = (near >> (far << 2))[:32]
+        m.d.comb += shifted.eq(Mux(reverse, moved[::-1], moved))
+        m.d.sync += [total.eq(0), bits.eq(0), near.eq(0)]
+        with m.If(self.start):
+            with m.Switch(function):
+                with m.Case(AluFunction.ADD, AluFunction.SUB):
+                    minus = function == AluFunction.SUB
+                    m.d.sync += total.eq(x + (y ^ minus.replicate(32)) + minus)
+                with m.Case(AluFunction.AND):
+                    m.d.sync += bits.eq(x & y)
+                with m.Case(AluFunction.OR):
+                    m.d.sync += bits.eq(x | y)
+                with m.Case(AluFunction.XOR):
+                    m.d.sync += bits.eq(x ^ y)
+                with m.Case(AluFunction.SHL, AluFunction.SHR, AluFunction.SAR):
+                    left = function == AluFunction.SHL
+                    m.d.sync += [
+                        far.eq(y[2:5]), reverse.eq(left),
+                        near.eq(Cat(Mux(left, x[::-1], x),
+                                    (function == AluFunction.SAR) & x[-1]).as_signed() >> y[:2]),
+                    ]
         # A product of halves, each of which one multiplier makes: (xh 2^16 + xl)(yh 2^16 + yl).
         def halves(value):
             return value[:16], value[16:].as_signed()
 
-        (xl, xh), (yl, yh) = halves(x), halves(y)
+        # The factors have registers that nothing else reads, next to the multipliers.
+        factor_x, factor_y = Signal(32), Signal(32)
+        m.d.sync += [factor_x.eq(x), factor_y.eq(y)]
+        (xl, xh), (yl, yh) = halves(factor_x), halves(factor_y)
         low, high = Signal(32), Signal(signed(32))
         cross_1, cross_2 = Signal(signed(33)), Signal(signed(33))
         m.d.sync += [low.eq(xl * yl), high.eq(xh * yh), cross_1.eq(xl * yh), cross_2.eq(xh * yl)]
@@ -68,28 +76,31 @@ class Alu(wiring.Component):
         m.d.sync += [cross.eq(cross_1 + cross_2), outer.eq(Cat(low, high))]
         product = Signal(signed(64))
         m.d.sync += product.eq(Cat(outer[:16], (outer[16:] + cross)[:48]))
+        steps = Signal(4)
         scaled = Signal(32)
-        m.d.sync += scaled.eq(product >> self.shift)
+        m.d.sync += scaled.eq(0)
+        with m.If(steps[-1]):
+            m.d.sync += scaled.eq(product >> self.shift)
 
-        multiplies = self.start & (function == AluFunction.MUL)
-        product_valid = Signal(4)
-        quick = Signal()
-        m.d.sync += [product_valid.eq(Cat(multiplies, product_valid)),
-                     quick.eq(self.start & (function != AluFunction.MUL))]
+        multiplies = function == AluFunction.MUL
+        quick, product_valid = Signal(), Signal()
+        m.d.sync += [steps.eq(Cat(self.start & multiplies, steps)), product_valid.eq(steps[-1]),
+                     quick.eq(self.start & ~multiplies)]
         m.d.comb += [
-            self.valid.eq(quick | product_valid[-1]),
-            self.result.eq(any_of([total, bits, shifted,
-                                   scaled & product_valid[-1].replicate(32)])),
+            self.valid.eq(quick | product_valid),
+            self.result.eq(any_of([total, bits, shifted, scaled])),
         ]
         return m
 
 
 class Comparator(wiring.Component):
-    """Whether two numbers compare so; combinational.
+    """Whether two numbers compare so, one clock later.
 
     Members
     -------
-    condition : In(Condition), x, y : In(32)
+    condition : In(Condition)
+        Held for both clocks.
+    x, y : In(32)
     holds : Out(1)
     """
 
@@ -101,10 +112,9 @@ class Comparator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         x, y = self.x, self.y
-        equal = x == y
-        below = x < y
+        equal, below, signs = Signal(), Signal(), Signal()
         # Numbers of different sign: the negative one is the lower, which unsigned is the greater.
-        signs = x[-1] ^ y[-1]
+        m.d.sync += [equal.eq(x == y), below.eq(x < y), signs.eq(x[-1] ^ y[-1])]
         with m.Switch(self.condition):
             with m.Case(Condition.EQ):
                 m.d.comb += self.holds.eq(equal)

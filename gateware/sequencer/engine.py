@@ -31,6 +31,7 @@ from quantacore.gateware.layouts.instructions import (
     WaitWord,
     least_dwell,
 )
+from quantacore.gateware.logic import any_of
 from quantacore.gateware.sequencer.alu import Alu, Comparator
 from quantacore.gateware.sequencer.command import Command
 from quantacore.gateware.sequencer.fetch import Fetcher
@@ -47,62 +48,50 @@ _BASES = 2
 class _Decoder(wiring.Component):
     """What a word asks for, before it is issued; combinational.
 
-    ``known[i]`` is set for operation ``_KNOWN[i]``. ``illegal``: no such word, or too short.
-    ``ticks`` is the dwell, or for a wait one more than its timeout; ``one`` says that it is 1.
+    ``known[i]`` is set for operation ``_KNOWN[i]``. ``exists``: there is such a word; ``least`` is
+    how long it must last. ``ticks`` is the dwell, or for a wait one more than its timeout; ``one``
+    says that it is 1.
     """
 
     word: In(64)
     known: Out(len(_KNOWN))
     waits: Out(1)
-    illegal: Out(1)
-    multiply: Out(1)
+    exists: Out(1)
+    least: Out(4)
     short: Out(1)
-    empty: Out(1)
     ticks: Out(48)
     one: Out(1)
 
     def elaborate(self, platform):
         m = Module()
         word = AnyInstruction(self.word)
-        loop, alu = LoopWord(self.word), AluWord(self.word)
-        branch, get = BranchWord(self.word), GetWord(self.word)
-        nop, wait = NopWord(self.word), WaitWord(self.word)
-
-        exists, least = Signal(), Signal(range(16))
-        with m.Switch(word.op):
-            for op in Op:
-                with m.Case(op):
-                    m.d.comb += [exists.eq(1), least.eq(least_dwell(op)),
-                                 self.waits.eq(op in _WAITS)]
-                    if op in _KNOWN:
-                        m.d.comb += self.known[_KNOWN.index(op)].eq(1)
-                    if op is Op.LOOP:
-                        with m.If(self.short):
-                            m.d.comb += least.eq(least_dwell(op, short=True))
-                        with m.Elif(loop.register):
-                            m.d.comb += least.eq(least_dwell(op, register=True))
-                    elif op is Op.ALU:
-                        with m.If(self.multiply):
-                            m.d.comb += least.eq(MUL_TICKS)
-                        m.d.comb += exists.eq(alu.as_value()[56:60] <= max(
-                            function.value for function in AluFunction))
-                    elif op is Op.BR:
-                        m.d.comb += exists.eq(branch.as_value()[56:59] <= max(
-                            condition.value for condition in Condition))
-                    elif op is Op.GET:
-                        m.d.comb += exists.eq(get.as_value()[60:64] <= max(
-                            source.value for source in Source))
-                    elif op is Op.NOP:
-                        # Long ones have 0 in the lower part as well.
-                        m.d.comb += least.eq(~nop.more.any())
+        loop, nop, wait = LoopWord(self.word), NopWord(self.word), WaitWord(self.word)
+        # Codes behind the last one of an enumeration.
+        function, condition, source = (self.word[56:60], self.word[56:59], self.word[60:64])
+        multiplies = function == AluFunction.MUL.value
+        is_op = {op: Signal(name=f"op_{op.name.lower()}") for op in Op}
+        refused = {
+            Op.ALU: function > max(member.value for member in AluFunction),
+            Op.BR: condition > max(member.value for member in Condition),
+            Op.GET: source > max(member.value for member in Source),
+        }
+        least = {op: C(least_dwell(op), 4) for op in Op}
+        least[Op.ALU] = Mux(multiplies, C(MUL_TICKS, 4), least[Op.ALU])
+        least[Op.LOOP] = Mux(self.short, C(least_dwell(Op.LOOP, short=True), 4), Mux(
+            loop.register, C(least_dwell(Op.LOOP, register=True), 4), least[Op.LOOP]))
+        # Long ones may have 0 in the lower part.
+        least[Op.NOP] = Cat(~nop.more.any(), C(0, 3))
+        m.d.comb += [is_op[op].eq(word.op == op) for op in Op]
         m.d.comb += [
+            self.known.eq(Cat(is_op[op] for op in _KNOWN)),
+            self.waits.eq(any_of(is_op[op] for op in _WAITS)),
+            self.exists.eq(any_of(is_op[op] & ~refused[op] if op in refused else is_op[op]
+                                  for op in Op)),
+            self.least.eq(any_of(least[op] & is_op[op].replicate(4) for op in Op)),
             self.short.eq(loop.span < SHORT_LOOP),
-            self.empty.eq((loop.span == 0) | ~loop.register & (loop.count == 0)),
-            self.multiply.eq(alu.as_value()[56:60] == AluFunction.MUL.value),
-            self.illegal.eq(~exists | (word.dwell < least)),
             self.ticks.eq(Mux(self.waits, wait.timeout + 1,
-                              Cat(word.dwell, Mux(word.op == Op.NOP, nop.more, 0)))),
-            self.one.eq(~self.waits & (word.dwell == 1) & ~((word.op == Op.NOP) & nop.more.any())),
+                              Cat(word.dwell, Mux(is_op[Op.NOP], nop.more, 0)))),
+            self.one.eq(~self.waits & (word.dwell == 1) & ~(is_op[Op.NOP] & nop.more.any())),
         ]
         return m
 
@@ -209,25 +198,31 @@ class Engine(wiring.Component):
         # ------------------------------------------------ the instruction that is under way
         # `issue` is high in its first tick. `open` is high in its last, or later if the next one
         # is not there, which happens only after a start, a timeout and a verdict.
-        word, place = Signal(64), Signal(range(PROGRAM_DEPTH))
-        issue, illegal = Signal(), Signal()
+        word, place, next_place = Signal(64), Signal(range(PROGRAM_DEPTH)), Signal(
+            range(PROGRAM_DEPTH))
+        issue, exists, least = Signal(), Signal(), Signal(4)
         known = {op: Signal(name=f"is_{op.name.lower()}") for op in _KNOWN}
-        multiply, short, empty = Signal(), Signal(), Signal()
+        short = Signal()
         open_, first = Signal(), Signal()
-        remaining = Signal(64)
+        remaining = Signal(48)
         take = Signal()
-        go, end = Signal(), Signal()
-        m.d.comb += [take.eq(open_ & fetch.valid), fetch.take.eq(take), go.eq(issue & ~illegal)]
+        # What ends a program is known in the tick after its issue. `barred`: what is issued then
+        # is not meant to be. `cease`: nothing more is; `ending`: a clock later.
+        go, barred, cease, ending = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [take.eq(open_ & fetch.valid), fetch.take.eq(take), go.eq(issue & ~barred)]
         m.d.sync += [issue.eq(take), remaining.eq(remaining - 1)]
         due = Signal()
         m.d.comb += due.eq(remaining == 2)
         waiting, until = Signal(), Signal()
         with m.If(take):
             m.d.sync += [
-                word.eq(fetch.word), place.eq(fetch.pc), illegal.eq(decode.illegal),
-                multiply.eq(decode.multiply), short.eq(decode.short), empty.eq(decode.empty),
+                word.eq(fetch.word), place.eq(fetch.pc), next_place.eq(fetch.pc + 1),
+                exists.eq(decode.exists),
+                least.eq(decode.least), short.eq(decode.short),
                 remaining.eq(decode.ticks), open_.eq(decode.one),
-                waiting.eq(decode.waits), until.eq(decode.known[_KNOWN.index(Op.WAITUNTIL)]),
+                waiting.eq(decode.waits),
+                until.eq(decode.known[_KNOWN.index(Op.WAITUNTIL)]
+                         | decode.known[_KNOWN.index(Op.DELAY)]),
                 first.eq(0),
             ]
             m.d.sync += [flag.eq(decode.known[i]) for i, flag in enumerate(known.values())]
@@ -247,6 +242,7 @@ class Engine(wiring.Component):
         # Second tick: what the registers held, and the operand.
         a, b, operand = Signal(32), Signal(32), Signal(32)
         second, second_word = Signal(), Signal(64)
+        illegal = Signal()
         m.d.sync += second.eq(go)
         with m.If(go):
             m.d.sync += [a.eq(look_a.data), b.eq(look_b.data), second_word.eq(word),
@@ -256,21 +252,20 @@ class Engine(wiring.Component):
             with m.Elif(known[Op.BR] & branch_word.immediate):
                 m.d.sync += operand.eq(branch_word.value)
         m.d.comb += [
-            self.command.valid.eq(second), self.command.payload.word.eq(second_word),
+            self.command.valid.eq(second & ~illegal), self.command.payload.word.eq(second_word),
             self.command.payload.a.eq(a), self.command.payload.b.eq(b),
         ]
         now, past_tick = Signal(64), Signal(32)
-        with m.If(issue):
+        with m.If(go):
             m.d.sync += now.eq(self.tick)
         # What GET finds are inputs of the tick of issue.
         inputs_before = Signal(8)
         m.d.sync += inputs_before.eq(self.triggers)
 
         # Results, none in the same clock as another: every instruction that has one lasts until
-        # it is written.
+        # it is written. Whoever has none says 0.
         other, other_valid = Signal(32), Signal()
-        result_of_wait = Signal(32)
-        wait_over = Signal()
+        result_of_wait, waited_now = Signal(32), Signal()
         m.d.comb += [
             alu.start.eq(second & known[Op.ALU]), alu.function.eq(alu_word.function),
             alu.shift.eq(alu_word.shift), alu.x.eq(a), alu.y.eq(operand),
@@ -291,32 +286,37 @@ class Engine(wiring.Component):
                 m.d.comb += found.eq(Cat(last_verdict, verdict_seen))
             with m.Case(Source.FRAME):
                 m.d.comb += found.eq(Cat(frames))
-        with m.If(second & known[Op.GET] & (GetWord(word).source == Source.TICK_LOW)):
+        got_tick = Signal()
+        m.d.sync += got_tick.eq(
+            second & known[Op.GET] & (GetWord(word).source == Source.TICK_LOW))
+        with m.If(got_tick):
             m.d.sync += past_tick.eq(now[32:])
         answer = Signal(2)
         m.d.sync += answer.eq(Cat(second & known[Op.LDT], answer))
-        m.d.sync += other_valid.eq(0)
+        m.d.sync += [other.eq(0), other_valid.eq(0)]
         with m.If(second & known[Op.LI]):
             m.d.sync += [other.eq(LiWord(word).value), other_valid.eq(1)]
         with m.If(second & known[Op.GET]):
             m.d.sync += [other.eq(found), other_valid.eq(1)]
         with m.If(answer[1]):
             m.d.sync += [other.eq(self.delta), other_valid.eq(1)]
-        with m.If(wait_over):
-            m.d.sync += [other.eq(result_of_wait), other_valid.eq(1)]
 
+        # Written a clock later. A wait writes what it would leave if it ended, in every tick.
+        result, result_index, result_valid = Signal(32), Signal(range(REGISTERS)), Signal()
+        m.d.sync += [
+            result.eq(alu.result | other | result_of_wait), result_index.eq(fields.rd),
+            result_valid.eq(alu.valid | other_valid | waited_now),
+        ]
         sweep = Signal(range(REGISTERS))
         asked, asked_index, asked_value = Signal(), Signal(range(REGISTERS)), Signal(32)
-        m.d.comb += [
-            write.addr.eq(fields.rd), write.data.eq(Mux(alu.valid, alu.result, other)),
-            write.en.eq(alu.valid | other_valid),
-        ]
+        m.d.comb += [write.addr.eq(result_index), write.data.eq(result),
+                     write.en.eq(result_valid)]
         with m.If(self.clearing):
             m.d.comb += [write.addr.eq(sweep), write.data.eq(0), write.en.eq(1)]
             m.d.sync += sweep.eq(sweep + 1)
             with m.If(sweep == REGISTERS - 1):
                 m.d.sync += self.clearing.eq(0)
-        with m.Elif(~(alu.valid | other_valid) & asked):
+        with m.Elif(~result_valid & asked):
             m.d.comb += [write.addr.eq(asked_index), write.data.eq(asked_value), write.en.eq(1)]
             m.d.sync += asked.eq(0)
         with m.If(self.preset):
@@ -331,28 +331,28 @@ class Engine(wiring.Component):
         m.submodules.stack = stack
         stack_write, stack_read = stack.write_port(), stack.read_port(domain="comb")
         calls = Signal(range(CALL_LEVELS + 1))
-        next_place = Signal(range(PROGRAM_DEPTH))
         m.d.comb += [
-            next_place.eq(place + 1),
             stack_write.addr.eq(calls), stack_write.data.eq(next_place),
             stack_read.addr.eq(calls - 1),
         ]
         call_full, call_none = Signal(), Signal()
         m.d.comb += [call_full.eq(calls == CALL_LEVELS), call_none.eq(calls == 0)]
-        with m.If(go & known[Op.CALL] & ~call_full):
-            m.d.comb += stack_write.en.eq(1)
+        m.d.comb += stack_write.en.eq(second & known[Op.CALL] & ~call_full)
+        with m.If(second & known[Op.CALL] & ~call_full):
             m.d.sync += calls.eq(calls + 1)
-        with m.If(go & known[Op.RET] & ~call_none):
+        with m.If(second & known[Op.RET] & ~call_none):
             m.d.sync += calls.eq(calls - 1)
 
         # A LOOP may have made way for the next instruction when its count is looked at.
         looping, loop_second = LoopWord(second_word), Signal()
-        m.d.sync += loop_second.eq(go & known[Op.LOOP])
+        m.d.sync += [
+            loop_second.eq(go & known[Op.LOOP]), fetch.count_valid.eq(loop_second),
+            fetch.count.eq(Mux(looping.register, a, looping.count)),
+        ]
         loops_full = fetch.active[-1]
         m.d.comb += [
-            fetch.push.eq(go & known[Op.LOOP] & ~empty & ~loops_full),
+            fetch.push.eq(go & known[Op.LOOP] & ~loops_full), fetch.single.eq(loop.span == 1),
             fetch.first.eq(next_place), fetch.last.eq(place + loop.span),
-            fetch.count.eq(Mux(looping.register, a, looping.count)),
         ]
         pops = Signal(LOOP_LEVELS + 1)
         m.d.comb += pops.eq(Cat(C(1, 1), fetch.active))
@@ -367,15 +367,21 @@ class Engine(wiring.Component):
                 m.d.sync += target.eq(stack_read.data)
             with m.If(known[Op.LOOP]):
                 m.d.sync += target.eq(next_place)
-        # Decided in the second tick, carried out in the third.
-        leaves = Signal()
-        m.d.comb += leaves.eq(second & (known[Op.JMP] | known[Op.BR] & compare.holds))
-        jumps = Signal()
-        m.d.comb += [
-            jumps.eq(leaves | second & (known[Op.CALL] | known[Op.RET] | known[Op.LOOP] & short)),
-            fetch.pop.eq(leaves & (jump.pop != 0)), fetch.pop_levels.eq(jump.pop),
-            fetch.count_valid.eq(loop_second),
+        # Decided in the third tick, carried out in the fourth. What it was goes along: a LOOP may
+        # have made way for the next instruction by then.
+        branches, escapes, always = (Signal(2, name=name)
+                                     for name in ("branches", "escapes", "always"))
+        m.d.sync += [
+            branches.eq(Cat(go & known[Op.BR], branches)),
+            escapes.eq(Cat(go & known[Op.JMP], escapes)),
+            always.eq(Cat(go & (known[Op.JMP] | known[Op.CALL] | known[Op.RET]
+                                | known[Op.LOOP] & short), always)),
         ]
+        taken = branches[1] & compare.holds
+        jumps, left, few_left = Signal(), Signal(), Signal()
+        m.d.comb += [jumps.eq(always[1] | taken), fetch.pop.eq(left),
+                     fetch.pop_levels.eq(jump.pop)]
+        m.d.sync += [left.eq(escapes[1] | taken), few_left.eq(few_loops)]
 
         # ------------------------------------------------ waits
         wait = WaitWord(word)
@@ -399,89 +405,107 @@ class Engine(wiring.Component):
             m.d.sync += self.barrier.eq(~self.barrier)
         gathered = ~((self.peers ^ self.barrier.replicate(len(self.peers))) & wait.mask).any()
 
-        verdict_waits, verdict_now = Signal(), Signal(4)
-        m.d.comb += verdict_now.eq(Mux(self.verdict_valid, self.verdict, last_verdict))
+        # What a wait took is taken before what comes in the same clock is kept.
+        basis, of_shot = wait.mask[0], wait.mask[1]
+        met, over = Signal(), Signal()
+        verdict_waits = Signal()
+        any_frame, last_frame = Signal(_BASES), Signal(_BASES)
+        with m.If(over & met):
+            with m.If(known[Op.BRH]):
+                m.d.sync += verdict_waits.eq(0)
+            with m.If(known[Op.DEC]):
+                m.d.sync += [any_frame.bit_select(basis, 1).eq(0),
+                             last_frame.bit_select(basis, 1).eq(0)]
         with m.If(self.verdict_valid):
             m.d.sync += [last_verdict.eq(self.verdict), verdict_seen.eq(1), verdict_waits.eq(1)]
         with m.If(go & known[Op.ARM]):
             m.d.sync += [verdict_seen.eq(0), verdict_waits.eq(0)]
-
-        basis, of_shot = wait.mask[0], wait.mask[1]
-        any_frame, last_frame = Signal(_BASES), Signal(_BASES)
-        frame_now = Signal(8)
-        frame_here = Signal(_BASES)
-        m.d.comb += frame_here.eq(Mux(
-            of_shot, last_frame | self.frame_valid & self.frame_last,
-            any_frame | self.frame_valid))
         for i in range(_BASES):
             with m.If(self.frame_valid[i]):
                 m.d.sync += [frames[i].eq(self.frame[i]), any_frame[i].eq(1)]
                 with m.If(self.frame_last[i]):
                     m.d.sync += last_frame[i].eq(1)
-            with m.If(basis == i):
-                m.d.comb += frame_now.eq(Mux(self.frame_valid[i], self.frame[i], frames[i]))
         with m.If(go & known[Op.SYN] & SynWord(word).first):
             m.d.sync += [any_frame.eq(0), last_frame.eq(0)]
 
+        # The tick that ends it.
         looking, expired = Signal(), Signal()
-        m.d.comb += looking.eq(waiting & ~issue)
+        frame_here = Signal(_BASES)
         m.d.sync += expired.eq(due & waiting)
-        met_quick = Signal()
-        met_verdict = Signal()
         m.d.comb += [
-            met_quick.eq(looking & (known[Op.WAITTRIG] & seen | known[Op.BARRIER] & gathered
-                                    | known[Op.DEC] & frame_here.bit_select(basis, 1))),
-            met_verdict.eq(looking & known[Op.BRH] & (verdict_waits | self.verdict_valid)),
-            wait_over.eq(met_quick | met_verdict | looking & expired),
+            looking.eq(waiting & ~issue),
+            frame_here.eq(Mux(of_shot, last_frame | self.frame_valid & self.frame_last,
+                              any_frame | self.frame_valid)),
         ]
-        pattern = Signal(5)
-        m.d.comb += pattern.eq(Mux(met_verdict, verdict_now, 16))
-        with m.If(known[Op.BRH]):
-            m.d.comb += result_of_wait.eq(pattern)
-        with m.Elif(known[Op.DEC]):
-            m.d.comb += result_of_wait.eq(Mux(met_quick, frame_now, 0))
-        with m.Else():
-            m.d.comb += result_of_wait.eq(elapsed)
-        with m.If(wait_over):
-            m.d.sync += [waiting.eq(0), self.waited.eq(elapsed)]
-            with m.If(known[Op.DEC] & met_quick):
-                m.d.sync += [any_frame.bit_select(basis, 1).eq(0),
-                             last_frame.bit_select(basis, 1).eq(0)]
-            with m.If(met_verdict):
-                m.d.sync += verdict_waits.eq(0)
-            with m.If(met_quick):
-                m.d.sync += open_.eq(1)
+        met_here, met_verdict = Signal(), Signal()
+        m.d.comb += [
+            met_here.eq(known[Op.WAITTRIG] & seen | known[Op.BARRIER] & gathered
+                        | known[Op.DEC] & frame_here.bit_select(basis, 1)),
+            met_verdict.eq(known[Op.BRH] & (verdict_waits | self.verdict_valid)),
+        ]
+        ends_here = looking & (met_here | met_verdict | expired)
+        m.d.sync += [met.eq(met_here | met_verdict), over.eq(ends_here)]
+        with m.If(ends_here):
+            m.d.sync += waiting.eq(0)
+        with m.If(looking & met_here):
+            m.d.sync += open_.eq(1)
+        # An entry of a table takes a clock to be found; the one of the timeout is known before.
+        found_verdict, missed_entry = Signal(), Signal(range(PROGRAM_DEPTH))
+        m.d.sync += [
+            found_verdict.eq(looking & met_verdict),
+            missed_entry.eq(wait.target + Mux(known[Op.BRH], 16 << wait.mask[:3], 0)),
+        ]
+        missed = looking & expired & ~met_here & ~met_verdict
 
-        # A wait that ends elsewhere.
-        elsewhere = wait_over & ~met_quick
-        away = Signal(range(PROGRAM_DEPTH))
-        m.d.comb += away.eq(wait.target + Mux(
-            known[Op.BRH], pattern << wait.mask[:3], 0))
+        # WAITTRIG, BARRIER and DEC may be followed by the next instruction two ticks later, so
+        # they leave their result in every tick; BRH has time.
+        lasted = Signal(32)
+        m.d.sync += lasted.eq(elapsed)
+        with m.If(over):
+            m.d.sync += self.waited.eq(lasted)
+        m.d.comb += waited_now.eq(looking | over & known[Op.BRH])
+        with m.If(known[Op.BRH]):
+            m.d.comb += result_of_wait.eq(
+                Mux(over, Mux(met, last_verdict, 16), 0))
+        with m.Elif(looking & known[Op.DEC]):
+            for i in range(_BASES):
+                with m.If((basis == i) & frame_here[i]):
+                    m.d.comb += result_of_wait.eq(
+                        Mux(self.frame_valid[i], self.frame[i], frames[i]))
+        with m.Elif(looking):
+            m.d.comb += result_of_wait.eq(elapsed)
 
         # ------------------------------------------------ times that are not in the word
-        # DELAY: the register is added in the second tick.
-        with m.If(second & known[Op.DELAY]):
-            m.d.sync += remaining.eq(remaining - 1 + a)
-        # WAITUNTIL: what is left, in two halves, counted from the second tick.
+        # What is left of them, counted from the second tick, in two halves.
         since_start = Signal(64)
-        minuend, subtrahend = Signal(64), Signal(64)
-        left_low, left = Signal(33), Signal(65)
+        minuend, subtrahend, adds = Signal(64), Signal(64), Signal()
+        left_low, left_over = Signal(33), Signal(66)
         until_at = Signal(3)
+        until_word = UntilWord(word)
         with m.If(second):
             m.d.sync += [
-                minuend.eq(Mux(UntilWord(word).registers, Cat(b, a), UntilWord(word).time)),
-                subtrahend.eq(Mux(UntilWord(word).registers, self.tick, since_start)),
+                minuend.eq(Mux(until_word.registers, Cat(b, a), until_word.time)),
+                subtrahend.eq(Mux(until_word.registers, self.tick, since_start)), adds.eq(0),
             ]
+            with m.If(known[Op.DELAY]):
+                # One's complement: what is added is what remains of the dwell.
+                m.d.sync += [minuend.eq(a), adds.eq(1),
+                             subtrahend.eq(Cat(~remaining[:14], C((1 << 50) - 1, 50)))]
         m.d.sync += [
-            until_at.eq(Cat(second & known[Op.WAITUNTIL], until_at)),
-            left_low.eq(minuend[:32] - subtrahend[:32]),
-            left.eq(Cat(left_low[:32], minuend[32:] - subtrahend[32:] - left_low[32])),
+            until_at.eq(Cat(second & (known[Op.WAITUNTIL] | known[Op.DELAY]), until_at)),
+            left_low.eq(minuend[:32] + ~subtrahend[:32] + ~adds),
+            left_over.eq(Cat(left_low[:32],
+                             minuend[32:] + ~subtrahend[32:] + left_low[32])),
         ]
-        late = Signal()
-        m.d.comb += late.eq(until_at[2] & (left[64] | (left[:64] < UNTIL_TICKS - 1)))
+        late, near = Signal(), Signal()
+        m.d.comb += [
+            near.eq(~left_over[3:48].any()),
+            late.eq(until_at[2] & (~left_over[64] & ~adds | left_over[48:64].any()
+                                   | near & (left_over[:3] < UNTIL_TICKS - 1))),
+        ]
         with m.If(until_at[2]):
-            m.d.sync += [remaining.eq(left[:64] - 4), until.eq(0)]
-            with m.If(left[:64] == UNTIL_TICKS - 1):
+            m.d.sync += [remaining.eq(left_over[:48] - (UNTIL_TICKS - 2)), until.eq(0)]
+            with m.If(near & (left_over[:3] == UNTIL_TICKS - 1)):
                 m.d.sync += open_.eq(1)
         m.d.sync += since_start.eq(since_start + 1)
         with m.If(take & first):
@@ -492,48 +516,69 @@ class Engine(wiring.Component):
             m.d.sync += self.started.eq(self.tick)
 
         # ------------------------------------------------ faults and ends
-        fault = Signal(Fault)
-        with m.If(issue & illegal):
-            m.d.comb += fault.eq(Fault.ILLEGAL)
-        with m.Elif(go & known[Op.CALL] & call_full):
-            m.d.comb += fault.eq(Fault.CALL_OVERFLOW)
-        with m.Elif(go & known[Op.RET] & call_none):
-            m.d.comb += fault.eq(Fault.CALL_UNDERFLOW)
-        with m.Elif(go & known[Op.LOOP] & empty
-                    | second & known[Op.LOOP] & loop.register & (a == 0)):
-            m.d.comb += fault.eq(Fault.LOOP_EMPTY)
-        with m.Elif(go & known[Op.LOOP] & loops_full):
-            m.d.comb += fault.eq(Fault.LOOP_OVERFLOW)
-        with m.Elif(leaves & few_loops):
-            m.d.comb += fault.eq(Fault.LOOP_UNDERFLOW)
-        with m.Elif(late):
-            m.d.comb += fault.eq(Fault.LATE)
-        halts = go & known[Op.HALT]
-        m.d.comb += end.eq(halts | (fault != Fault.NONE) | self.stop)
-
-        redirect, to = Signal(), Signal(range(PROGRAM_DEPTH))
-        m.d.sync += redirect.eq((jumps | elsewhere) & ~end & self.running)
-        with m.If(elsewhere):
-            m.d.sync += to.eq(away)
-        with m.Elif(jumps):
-            m.d.sync += to.eq(target)
-        m.d.comb += [fetch.redirect.eq(redirect), fetch.target.eq(to)]
-        away_from_wait = Signal()
-        m.d.sync += away_from_wait.eq(elsewhere & ~end)
-        with m.If(away_from_wait):
-            m.d.sync += open_.eq(1)
-
-        with m.If(end & self.running):
-            m.d.sync += [self.running.eq(0), self.halted.eq(halts & ~self.stop), open_.eq(0),
-                         waiting.eq(0), until.eq(0), issue.eq(0), until_at.eq(0),
-                         self.stopped.eq(Mux(issue, self.tick, now)),
-                         self.fault.eq(Mux(self.stop, Fault.NONE, fault))]
-            m.d.comb += fetch.flush.eq(1)
-            with m.If(halts & ~self.stop):
-                m.d.sync += self.halt_code.eq(word[48:])
+        # What the word itself shows, or the loops that it is in, is known a tick after its issue,
+        # and the instruction that may be issued in that tick is barred. All else comes of
+        # instructions that last longer.
+        halts, no_body, no_level = Signal(), Signal(), Signal()
+        is_illegal, is_empty = Signal(), Signal()
+        m.d.comb += [
+            is_illegal.eq(go & (~exists | (fields.dwell < least))),
+            is_empty.eq(go & known[Op.LOOP]
+                        & ((loop.span == 0) | ~loop.register & (loop.count == 0))),
+        ]
+        m.d.sync += [
+            illegal.eq(is_illegal), no_body.eq(is_empty), halts.eq(go & known[Op.HALT]),
+            no_level.eq(go & known[Op.LOOP] & loops_full),
+            barred.eq(is_illegal | is_empty | go & (known[Op.HALT] | known[Op.LOOP] & loops_full)),
+        ]
+        later = Signal(Fault)
+        m.d.sync += later.eq(Fault.NONE)
+        with m.If(second & known[Op.CALL] & call_full):
+            m.d.sync += later.eq(Fault.CALL_OVERFLOW)
+        with m.If(second & known[Op.RET] & call_none):
+            m.d.sync += later.eq(Fault.CALL_UNDERFLOW)
+        with m.If(loop_second & looping.register & (a == 0)):
+            m.d.sync += later.eq(Fault.LOOP_EMPTY)
+        with m.If(left & few_left):
+            m.d.sync += later.eq(Fault.LOOP_UNDERFLOW)
+        with m.If(late):
+            m.d.sync += later.eq(Fault.LATE)
+        cause, halted = Signal(Fault), Signal()
+        m.d.comb += cease.eq(self.running & (barred | (later != Fault.NONE) | self.stop))
+        m.d.sync += [ending.eq(cease), halted.eq(halts), cause.eq(later)]
+        with m.If(illegal):
+            m.d.sync += cause.eq(Fault.ILLEGAL)
+        with m.Elif(no_body):
+            m.d.sync += cause.eq(Fault.LOOP_EMPTY)
+        with m.Elif(no_level):
+            m.d.sync += cause.eq(Fault.LOOP_OVERFLOW)
+        with m.If(cease):
+            m.d.sync += [issue.eq(0), open_.eq(0), waiting.eq(0), until.eq(0), until_at.eq(0)]
+        m.d.comb += fetch.flush.eq(ending)
+        with m.If(ending):
+            m.d.sync += [self.running.eq(0), self.halted.eq(halted), self.fault.eq(cause),
+                         self.stopped.eq(now), open_.eq(0), waiting.eq(0)]
+            with m.If(halted):
+                m.d.sync += self.halt_code.eq(second_word[48:])
         with m.If(self.stop & self.clear):
             m.d.sync += [self.clearing.eq(1), sweep.eq(0)]
-        with m.If(issue):
+
+        redirect, to = Signal(), Signal(range(PROGRAM_DEPTH))
+        away = Signal()
+        m.d.sync += [
+            redirect.eq((jumps | missed | found_verdict) & self.running & ~ending),
+            away.eq((missed | found_verdict) & self.running & ~ending),
+        ]
+        with m.If(found_verdict):
+            m.d.sync += to.eq(wait.target + (last_verdict << wait.mask[:3]))
+        with m.Elif(waiting):
+            m.d.sync += to.eq(missed_entry)
+        with m.Else():
+            m.d.sync += to.eq(target)
+        m.d.comb += [fetch.redirect.eq(redirect), fetch.target.eq(to)]
+        with m.If(away & ~cease & ~ending):
+            m.d.sync += open_.eq(1)
+        with m.If(go):
             m.d.sync += self.pc.eq(place)
 
         # ------------------------------------------------ start
@@ -548,7 +593,7 @@ class Engine(wiring.Component):
             ]
         with m.If(starting & fetch.valid & ~self.clearing & (~held | self.release)):
             m.d.sync += [starting.eq(0), open_.eq(1)]
-        with m.If(end):
+        with m.If(ending):
             m.d.sync += starting.eq(0)
         m.d.comb += self.armed.eq(starting & held & fetch.valid & ~self.clearing)
         return m

@@ -42,12 +42,12 @@ class Fetcher(wiring.Component):
     take : In(1)
         It is taken; only with ``valid``. The next one is there in the clock after, if nothing was
         redirected in the last three.
-    push : In(1), first, last : In(12)
-        Enter a loop, in the first clock of its ``LOOP``.
+    push : In(1), first, last : In(12), single : In(1)
+        Enter a loop, in the first clock of its ``LOOP``; ``single`` if ``first`` is ``last``.
     count_valid : In(1), count : In(32)
-        How often the loop pushed in the clock before is run; not 0.
+        How often the loop pushed two clocks before is run; not 0.
     pop : In(1), pop_levels : In(3)
-        Leave loops; in the clock before ``redirect``.
+        Leave loops; only with ``redirect``.
     active : Out(4)
         Loops that instructions taken are in, outermost first.
     """
@@ -65,6 +65,7 @@ class Fetcher(wiring.Component):
     push: In(1)
     first: In(range(PROGRAM_DEPTH))
     last: In(range(PROGRAM_DEPTH))
+    single: In(1)
     count_valid: In(1)
     count: In(32)
     pop: In(1)
@@ -81,19 +82,23 @@ class Fetcher(wiring.Component):
         def each(name, shape=1):
             return [Signal(shape, name=f"{name}_{k}") for k in levels]
 
-        # Levels. `more` says that `count`, the rounds that are left, is not 0.
+        # Levels, and whether a level's first word is another's last one.
         firsts, seconds, lasts = (each(name, range(PROGRAM_DEPTH))
                                   for name in ("first", "second", "last"))
-        count, ahead_count = each("count", 32), each("ahead_count", 32)
-        more, ahead_more = Signal(LOOP_LEVELS), Signal(LOOP_LEVELS)
-        ahead_active = Signal(LOOP_LEVELS)
-        #: Whether a level's first word is another's last one.
         same = [Signal(LOOP_LEVELS, name=f"same_{k}") for k in levels]
 
-        # The address, the one after it, and whether it is the last one of a level.
+        # Rounds that are left, as of the instructions taken.
+        count, counting = each("count", 32), Signal(LOOP_LEVELS)
+        some, several = Signal(LOOP_LEVELS), Signal(LOOP_LEVELS)
+        # The same, ahead. What happened in the clock before is still to be subtracted, but the
+        # two flags, any and more than one, are of this clock.
+        ahead_count, ahead_counting = each("ahead_count", 32), Signal(LOOP_LEVELS)
+        ahead_some, ahead_several = Signal(LOOP_LEVELS), Signal(LOOP_LEVELS)
+        ahead_active = Signal(LOOP_LEVELS)
+
+        # The address, the one after it, how it was reached, and what loops do behind it.
         place, after = address("place"), address("after")
-        at_last = Signal(LOOP_LEVELS)
-        turn = Signal(_Turn)
+        turn, step = Signal(_Turn), Signal(_Turn)
         fetching = Signal()
 
         # Words on their way: in the memory's output, and ready to be taken.
@@ -113,72 +118,98 @@ class Fetcher(wiring.Component):
         with m.If(move | move_here):
             m.d.sync += coming.eq(move)
 
-        # Where next: inner loops that end here and are over make way for the next one out.
-        hit, over = Signal(LOOP_LEVELS), Signal(LOOP_LEVELS)
-        inner_over = Signal(LOOP_LEVELS)
-        step = Signal(_Turn)
-        m.d.comb += [hit.eq(at_last & ahead_active), over.eq(~ahead_active | hit & ~ahead_more)]
-        for k in levels:
-            m.d.comb += inner_over[k].eq(over[k + 1:].all())
-        m.d.comb += [step.iterate.eq(hit & ahead_more & inner_over),
-                     step.drop.eq(hit & ~ahead_more & inner_over)]
+        # The next address. Which loops end at it, and so what they will do behind it, is worked
+        # out in the same clock: inner loops that end there and are over make way for the next one
+        # out.
         again = step.iterate.any()
 
         def chosen(values):
             return any_of(value & step.iterate[k].replicate(len(value))
                           for k, value in enumerate(values))
 
+        active_next, some_next = Signal(LOOP_LEVELS), Signal(LOOP_LEVELS)
+        left = Signal(LOOP_LEVELS)
+        m.d.comb += left.eq(Mux(self.pop, self.active >> self.pop_levels, self.active))
+        moves = move & ~self.redirect
+        with m.If(self.redirect):
+            m.d.comb += [active_next.eq(left), some_next.eq(some)]
+        with m.Elif(move):
+            m.d.comb += [active_next.eq(ahead_active & ~step.drop),
+                         some_next.eq(ahead_some & ~step.iterate
+                                      | ahead_several & step.iterate)]
+        with m.Else():
+            m.d.comb += [active_next.eq(ahead_active), some_next.eq(ahead_some)]
+        at_last, over, inner_over = (Signal(LOOP_LEVELS) for _ in range(3))
         for k in levels:
-            at_target = Mux(self.redirect, self.target, place) == lasts[k]
-            at_next = Mux(again, any_of(same[j][k] & step.iterate[j] for j in levels),
-                          after == lasts[k])
-            m.d.sync += at_last[k].eq(Mux(move & ~self.redirect, at_next, at_target))
+            still = Mux(self.redirect, self.target, place) == lasts[k]
+            ahead = Mux(again, any_of(same[j][k] & step.iterate[j] for j in levels),
+                        after == lasts[k])
+            m.d.comb += [at_last[k].eq(Mux(moves, ahead, still)),
+                         inner_over[k].eq(over[k + 1:].all())]
+        m.d.comb += over.eq(~active_next | at_last & ~some_next)
+        m.d.sync += [step.iterate.eq(at_last & active_next & some_next & inner_over),
+                     step.drop.eq(at_last & active_next & ~some_next & inner_over),
+                     ahead_active.eq(active_next), ahead_some.eq(some_next),
+                     ahead_counting.eq(0)]
         with m.If(self.redirect):
             m.d.sync += [place.eq(self.target), after.eq(self.target + 1), turn.eq(0),
                          fetching.eq(1), coming.eq(0), self.valid.eq(0),
-                         ahead_active.eq(self.active), ahead_more.eq(more)]
+                         ahead_several.eq(several)]
             m.d.sync += [theirs.eq(ours) for ours, theirs in zip(count, ahead_count, strict=True)]
-        with m.Elif(move):
-            m.d.sync += [
-                place.eq(Mux(again, chosen(firsts), after)),
-                after.eq(Mux(again, chosen(seconds), after + 1)),
-                turn.eq(step), ahead_active.eq(ahead_active & ~step.drop),
-            ]
+        with m.Else():
             for k in levels:
-                with m.If(step.iterate[k]):
-                    m.d.sync += [ahead_count[k].eq(ahead_count[k] - 1),
-                                 ahead_more[k].eq(ahead_count[k] != 1)]
+                with m.If(ahead_counting[k]):
+                    m.d.sync += ahead_count[k].eq(ahead_count[k] - 1)
+            with m.If(move):
+                m.d.sync += [
+                    place.eq(Mux(again, chosen(firsts), after)),
+                    after.eq(Mux(again, chosen(seconds), after + 1)),
+                    turn.eq(step), ahead_counting.eq(step.iterate),
+                ]
+                for k in levels:
+                    # More than one is left when one of three or more, or, if one has still to be
+                    # subtracted, of four or more, is gone.
+                    low, high = ahead_count[k][:2], ahead_count[k][2:].any()
+                    with m.If(step.iterate[k]):
+                        m.d.sync += ahead_several[k].eq(high | (low == 3) & ~ahead_counting[k])
 
         # What goes with the instructions taken.
+        m.d.sync += counting.eq(here_turn.iterate & self.take.replicate(LOOP_LEVELS))
         with m.If(self.take):
             m.d.sync += self.active.eq(self.active & ~here_turn.drop)
-            for k in levels:
-                with m.If(here_turn.iterate[k]):
-                    m.d.sync += [count[k].eq(count[k] - 1), more[k].eq(count[k] != 1)]
-        with m.If(self.pop):
-            m.d.sync += self.active.eq(self.active >> self.pop_levels)
+        for k in levels:
+            with m.If(counting[k]):
+                m.d.sync += count[k].eq(count[k] - 1)
+            m.d.sync += [some[k].eq(count[k].any()), several[k].eq(count[k][1:].any())]
+        with m.If(self.redirect):
+            m.d.sync += self.active.eq(left)
 
-        # A loop entered. What was looked up for its level before means nothing.
-        pushed, fresh = Signal(LOOP_LEVELS), Signal(LOOP_LEVELS)
+        # A loop entered.
+        fresh = Signal(LOOP_LEVELS)
+        pushing, pushed = Signal(LOOP_LEVELS), Signal(LOOP_LEVELS)
         m.d.comb += fresh.eq(~self.active & Cat(C(1, 1), self.active))
-        m.d.sync += pushed.eq(fresh)
+        m.d.sync += [pushing.eq(fresh), pushed.eq(pushing)]
         with m.If(self.push):
             for k in levels:
                 with m.If(fresh[k]):
                     m.d.sync += [
                         firsts[k].eq(self.first), seconds[k].eq(self.first + 1),
                         lasts[k].eq(self.last), self.active[k].eq(1), ahead_active[k].eq(1),
-                        at_last[k].eq(0),
+                        same[k][k].eq(self.single),
                     ]
-                    m.d.sync += [same[k][j].eq(self.first == (self.last if j == k else lasts[j]))
-                                 for j in range(k + 1)]
+                    m.d.sync += [same[k][j].eq(self.first == lasts[j]) for j in range(k)]
         with m.If(self.count_valid):
+            rounds = self.count - 1
             for k in levels:
                 with m.If(pushed[k]):
-                    m.d.sync += [count[k].eq(self.count - 1), ahead_count[k].eq(self.count - 1),
-                                 more[k].eq(self.count != 1), ahead_more[k].eq(self.count != 1)]
+                    m.d.sync += [
+                        count[k].eq(rounds), ahead_count[k].eq(rounds),
+                        some[k].eq(self.count != 1), ahead_some[k].eq(self.count != 1),
+                        several[k].eq(self.count[1:].any() & (self.count != 2)),
+                        ahead_several[k].eq(self.count[1:].any() & (self.count != 2)),
+                    ]
 
         with m.If(self.flush):
-            m.d.sync += [fetching.eq(0), coming.eq(0), self.valid.eq(0), turn.eq(0),
+            m.d.sync += [fetching.eq(0), coming.eq(0), self.valid.eq(0), turn.eq(0), step.eq(0),
                          self.active.eq(0), ahead_active.eq(0)]
         return m
