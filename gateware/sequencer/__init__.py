@@ -1,0 +1,1 @@
+"""The pulse sequencer: programs with static time, and the channels that they play on."""
