@@ -31,10 +31,13 @@ class PhaseProduct(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        a = [self.frequency.word_select(k, _LIMB) for k in range(3)]
-        b = [self.tick.word_select(k, _LIMB) for k in range(3)]
+        # 1: registers of their own, for multipliers are slow and want their factors near.
+        factor_a, factor_b = Signal(PHASE_BITS), Signal(PHASE_BITS)
+        m.d.sync += [factor_a.eq(self.frequency), factor_b.eq(self.tick)]
+        a = [factor_a.word_select(k, _LIMB) for k in range(3)]
+        b = [factor_b.word_select(k, _LIMB) for k in range(3)]
 
-        # 1: products of limbs that have something below bit 48.
+        # 2: products of limbs that have something below bit 48.
         def product(i, j):
             found = Signal(2 * _LIMB if i + j < 2 else _LIMB, name=f"product_{i}{j}")
             m.d.sync += found.eq(a[i] * b[j])
@@ -42,12 +45,10 @@ class PhaseProduct(wiring.Component):
 
         low, middle_a, middle_b = product(0, 0), product(0, 1), product(1, 0)
         high_a, high_b, high_c = product(0, 2), product(1, 1), product(2, 0)
-        # 2 to 4: their sum, two at a time.
+        # 3, 4: their sum.
         first, middle, high = Signal(PHASE_BITS), Signal(2 * _LIMB), Signal(_LIMB)
-        m.d.sync += [first.eq(Cat(low, high_a)), middle.eq(middle_a + middle_b),
-                     high.eq(high_b + high_c)]
-        first_3, upper = Signal.like(first), Signal.like(middle)
-        m.d.sync += [first_3.eq(first), upper.eq(middle + (high << _LIMB))]
-        m.d.sync += [self.phase[:_LIMB].eq(first_3), self.phase[_LIMB:].eq(
-            first_3[_LIMB:] + upper)]
+        m.d.sync += [
+            first.eq(Cat(low, high_a)), middle.eq(middle_a + middle_b), high.eq(high_b + high_c),
+            self.phase.eq(Cat(first[:_LIMB], (first[_LIMB:] + middle + (high << _LIMB))[:32])),
+        ]
         return m

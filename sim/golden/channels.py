@@ -413,7 +413,7 @@ def sigma_delta(samples, *, order):
     """Bits of a modulator of first or second order, one for each sample.
 
     The quantiser's error is fed back: once for the first order; twice, less the one before, for
-    the second. Errors stop at plus and minus two full scales.
+    the second. Errors stop at plus and minus eight full scales.
 
     Returns
     -------
@@ -426,5 +426,5 @@ def sigma_delta(samples, *, order):
         wanted = sample + (last if order == 1 else 2 * last - before)
         bits[n] = wanted >= 0
         error = wanted - (full if wanted >= 0 else -full)
-        last, before = max(-2 * full, min(2 * full - 1, error)), last
+        last, before = max(-8 * full, min(8 * full - 1, error)), last
     return bits
