@@ -14,10 +14,9 @@ from quantacore.gateware.layouts.sequencer import (
     Wave,
 )
 from quantacore.gateware.ram import RAM
-from quantacore.gateware.sequencer.sine import COSINE_PHASE_BITS, Cosine
+from quantacore.gateware.sequencer.sine import COSINE_BITS, COSINE_PHASE_BITS, Cosine, delayed
 
-__all__ = ["PULSE_STAGE", "PHASE_STAGE", "FREQUENCY_STAGE", "OFFSET_STAGE", "Pulse", "Channel",
-           "delayed"]
+__all__ = ["PULSE_STAGE", "PHASE_STAGE", "FREQUENCY_STAGE", "OFFSET_STAGE", "Pulse", "Channel"]
 
 #: A pulse issued in tick T is at a channel's input in tick T + PULSE_STAGE, its first sample's
 #: position is known in the tick after.
@@ -34,15 +33,6 @@ _POSITION_BITS = (ENVELOPE_POINTS - 1).bit_length() + STEP_FRACTION_BITS
 _FRACTION_BITS = 17
 #: Bits that envelopes have below those of a point, until the output rounds.
 _GUARD_BITS = 2
-
-
-def delayed(m, value, ticks, name):
-    """``value`` as it was so many ticks ago."""
-    for k in range(ticks):
-        later = Signal.like(value, name=f"{name}_{k + 1}")
-        m.d.sync += later.eq(value)
-        value = later
-    return value
 
 
 class Pulse(data.Struct):
@@ -114,8 +104,11 @@ class Channel(wiring.Component):
         envelope = self._envelope(m, position)
         carrier = self._carrier(m)
 
-        # 12, 13: gain. Only -1 times -1 is too large.
-        gain = delayed(m, Mux(active, amplitude, 0), 6, "gain")
+        # 8: the carrier's sign goes into the gain. 12, 13: gain. Only -1 times -1 is too large.
+        gain = delayed(m, Mux(active, amplitude, 0), 2, "amplitude")
+        turned = Signal(signed(SAMPLE_BITS + 1))
+        m.d.sync += turned.eq((gain ^ carrier.minus.replicate(SAMPLE_BITS + 1)) + carrier.minus)
+        gain = delayed(m, turned, 3, "gain")
         scaled_product = Signal(signed(SAMPLE_BITS + _GUARD_BITS + SAMPLE_BITS))
         m.d.sync += scaled_product.eq(envelope * gain)
         scaled = Signal(signed(SAMPLE_BITS + _GUARD_BITS))
@@ -128,10 +121,10 @@ class Channel(wiring.Component):
         offset = Signal(signed(SAMPLE_BITS))
         with m.If(self.offset_set):
             m.d.sync += offset.eq(self.offset)
-        product = Signal(signed(len(scaled) + len(carrier)))
-        m.d.sync += product.eq(scaled * carrier)
+        product = Signal(signed(len(scaled) + COSINE_BITS))
+        m.d.sync += product.eq(scaled * carrier.magnitude)
         total = Signal(signed(SAMPLE_BITS + 2))
-        fraction_bits = len(scaled) - 1 + len(carrier) - 1 - (SAMPLE_BITS - 1)
+        fraction_bits = len(scaled) - 1 + COSINE_BITS - 1 - (SAMPLE_BITS - 1)
         m.d.sync += total.eq(
             ((product >> fraction_bits - 1) + Cat(C(1, 1), offset).as_signed()) >> 1)
         inside = (total[SAMPLE_BITS - 1:] == 0) | total[SAMPLE_BITS - 1:].all()
@@ -220,7 +213,7 @@ class Channel(wiring.Component):
         return envelope
 
     def _carrier(self, m):
-        """Cosine of the phase, 13 ticks after n."""
+        """Cosine of the phase: its sign 7 ticks after n, its magnitude 13 ticks after n."""
         # 6: phase of the oscillator.
         frequency, phase = Signal(PHASE_BITS), Signal(PHASE_BITS)
         m.d.sync += phase.eq(phase + frequency)
@@ -238,4 +231,4 @@ class Channel(wiring.Component):
         m.d.sync += total.eq(phase[PHASE_BITS - 32:] + offset)
         m.submodules.cosine = cosine = Cosine()
         m.d.comb += cosine.phase.eq(total[-COSINE_PHASE_BITS:])
-        return cosine.cosine
+        return cosine

@@ -30,10 +30,10 @@ from quantacore.gateware.sequencer.channel import (
     PULSE_STAGE,
     Channel,
     Pulse,
-    delayed,
 )
 from quantacore.gateware.sequencer.command import Command
 from quantacore.gateware.sequencer.frequency import PhaseProduct
+from quantacore.gateware.sequencer.sine import delayed
 
 __all__ = ["WaveLoad", "PointsLoad", "Channels"]
 

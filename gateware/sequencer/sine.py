@@ -6,7 +6,7 @@ from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["COSINE_BITS", "COSINE_PHASE_BITS", "Cosine", "sine_table"]
+__all__ = ["COSINE_BITS", "COSINE_PHASE_BITS", "Cosine", "delayed", "sine_table"]
 
 #: Bits of a cosine, with its sign; the largest is ``2**17 - 1``.
 COSINE_BITS = 18
@@ -18,6 +18,15 @@ _FRACTION_BITS = COSINE_PHASE_BITS - 2 - 9
 #: Bits of a table's value and slope below those of the cosine. The value has 21 bits and the slope
 #: 15: one block RAM's word.
 _VALUE_SHIFT, _SLOPE_SHIFT = 4, 6
+
+
+def delayed(m, value, ticks, name):
+    """``value`` as it was so many ticks ago."""
+    for k in range(ticks):
+        later = Signal.like(value, name=f"{name}_{k + 1}")
+        m.d.sync += later.eq(value)
+        value = later
+    return value
 
 
 def sine_table():
@@ -42,18 +51,22 @@ def sine_table():
 class Cosine(wiring.Component):
     """``round((2**17 - 1) * cos(2 pi (phase + 1/2) / 2**24))``, within 0.61 of a unit.
 
-    The half comes from mirroring a quarter by inverting bits. A result each clock, 6 clocks after
-    its phase. One block RAM and one multiplier.
+    The half comes from mirroring a quarter by inverting bits. A result each clock. One block RAM
+    and one multiplier.
 
     Members
     -------
     phase : In(24)
         2**24 is a turn.
-    cosine : Out(signed(18))
+    minus : Out(1)
+        The cosine is negative; at once.
+    magnitude : Out(17)
+        Without its sign; 6 clocks after its phase.
     """
 
     phase: In(COSINE_PHASE_BITS)
-    cosine: Out(signed(COSINE_BITS))
+    minus: Out(1)
+    magnitude: Out(COSINE_BITS - 1)
 
     def elaborate(self, platform):
         m = Module()
@@ -63,39 +76,25 @@ class Cosine(wiring.Component):
             init=[value | slope << value_bits for value, slope in sine_table()])
         port = table.read_port()
 
-        # 1: the quarter says which way to go through the table, and the sign.
+        # 1: the quarter says which way to go through the table.
         quarter = self.phase[-2:]
-        folded, minus = Signal(COSINE_PHASE_BITS - 2), Signal()
-        m.d.sync += [
-            folded.eq(self.phase[:-2] ^ (~quarter[0]).replicate(COSINE_PHASE_BITS - 2)),
-            minus.eq(quarter[0] ^ quarter[1]),
-        ]
-        # 2: the table. 3: a register, for block RAM is slow.
+        folded = Signal(COSINE_PHASE_BITS - 2)
+        m.d.sync += folded.eq(
+            self.phase[:-2] ^ (~quarter[0]).replicate(COSINE_PHASE_BITS - 2))
+        m.d.comb += self.minus.eq(quarter[0] ^ quarter[1])
+        # 2: the table. 3, 4: a register near block RAM, which is slow, and one near the
+        # multiplier, which is no faster.
         m.d.comb += port.addr.eq(folded[_FRACTION_BITS:])
-        value, slope = Signal(value_bits), Signal(slope_bits)
-        m.d.sync += Cat(value, slope).eq(port.data)
-        fractions = [folded[:_FRACTION_BITS]]
-        signs = [minus]
-        for stage in range(2, 6):
-            if stage < 4:
-                fraction = Signal(_FRACTION_BITS, name=f"fraction_{stage}")
-                m.d.sync += fraction.eq(fractions[-1])
-                fractions.append(fraction)
-            sign = Signal(name=f"minus_{stage}")
-            m.d.sync += sign.eq(signs[-1])
-            signs.append(sign)
-        # 4: along the line. 5: from the point. Product and value differ in unit by 2**15, and bits
+        fraction = delayed(m, folded[:_FRACTION_BITS], 3, "fraction")
+        point = delayed(m, port.data, 2, "point")
+        value, slope = point[:value_bits], point[value_bits:]
+        # 5: along the line. 6: from the point. Product and value differ in unit by 2**15, and bits
         # of the product below the value's half do not matter.
         product = Signal(slope_bits + _FRACTION_BITS)
-        from_point = Signal(value_bits)
-        m.d.sync += [product.eq(slope * fractions[-1]), from_point.eq(value)]
+        m.d.sync += product.eq(slope * fraction)
+        from_point = delayed(m, value, 1, "value")
         drop = _FRACTION_BITS + _SLOPE_SHIFT - _VALUE_SHIFT - 1
-        sum_ = Signal(value_bits + 2)
-        magnitude = Signal(COSINE_BITS - 1)
-        m.d.comb += sum_.eq((from_point << 1) + (product >> drop))
-        m.d.sync += magnitude.eq(sum_ >> _VALUE_SHIFT + 1)
-        # 6: its sign.
-        sign = signs[-1]
-        m.d.sync += self.cosine.eq((Cat(magnitude, C(0, 1)) ^ sign.replicate(COSINE_BITS))
-                                   + sign)
+        total = Signal(value_bits + 2)
+        m.d.comb += total.eq((from_point << 1) + (product >> drop))
+        m.d.sync += self.magnitude.eq(total >> _VALUE_SHIFT + 1)
         return m

@@ -296,28 +296,28 @@ def _round(value, bits):
     return value + (1 << bits - 1) >> bits
 
 
-def _exact_envelope(points, pulse, ticks):
-    """Envelope in quarters of a point's unit, times gain, in units of 2**-17."""
+def _exact_envelope(points, pulse, ticks, sign):
+    """Envelope in quarters of a point's unit, times gain and sign, in units of 2**-17."""
     position = (pulse.base << STEP_FRACTION_BITS) + ticks * pulse.step
     index = position >> STEP_FRACTION_BITS
     fraction = position % (1 << STEP_FRACTION_BITS) >> STEP_FRACTION_BITS - 17
     here = points[index % ENVELOPE_POINTS].astype(np.int64)
     there = points[(index + 1) % ENVELOPE_POINTS].astype(np.int64)
     envelope = _round(here * 2**17 + (there - here) * fraction, 15)
-    return np.minimum(_round(envelope * pulse.amplitude, 15), (1 << 17) - 1)
+    return np.minimum(_round(envelope * (pulse.amplitude * sign), 15), (1 << 17) - 1)
 
 
-def _ideal_envelope(points, pulse, ticks):
-    """The same without any rounding, as a fraction of full scale."""
+def _ideal_envelope(points, pulse, ticks, sign):
+    """Envelope times gain without any rounding, as a fraction of full scale."""
     whole = (pulse.base << STEP_FRACTION_BITS) + ticks * pulse.step
     index = whole >> STEP_FRACTION_BITS
     fraction = (whole % (1 << STEP_FRACTION_BITS)) / (1 << STEP_FRACTION_BITS)
     here = points[index % ENVELOPE_POINTS].astype(float)
     there = points[(index + 1) % ENVELOPE_POINTS].astype(float)
-    return (here + (there - here) * fraction) / 2**15 * pulse.amplitude / 2**15
+    return (here + (there - here) * fraction) / 2**15 * pulse.amplitude / 2**15 * sign
 
 
-def _envelopes(history, points_of, start, stop, compute, dtype):
+def _envelopes(history, points_of, start, stop, compute, sign, dtype):
     envelope = np.zeros(stop - start, dtype)
     active = np.zeros(stop - start, bool)
     for pulse in history.pulses:
@@ -326,7 +326,7 @@ def _envelopes(history, points_of, start, stop, compute, dtype):
         if begin < end:
             ticks = np.arange(begin - pulse.begin, end - pulse.begin, dtype=np.int64)
             span = slice(begin - start, end - start)
-            envelope[span] = compute(points_of(pulse.slot), pulse, ticks)
+            envelope[span] = compute(points_of(pulse.slot), pulse, ticks, sign[span])
             active[span] = True
     return envelope, active
 
@@ -343,12 +343,15 @@ def _run(commands, images, start, stop, channels, slots, silences, offset_safe, 
         phase = _phases(history, start, stop)
         offset = _offsets(history, start, stop)
         if exact:
+            # The carrier's sign turns the gain before anything is rounded.
+            cosine = cosine_units(phase >> np.uint64(24))
             envelope, active = _envelopes(history, points_of, start, stop, _exact_envelope,
-                                          np.int64)
-            carried = _round(envelope * cosine_units(phase >> np.uint64(24)), 19)
+                                          np.where(cosine < 0, -1, 1), np.int64)
+            carried = _round(envelope * np.abs(cosine), 19)
             samples = np.clip(carried + offset, -(1 << 15), (1 << 15) - 1).astype(np.int16)
         else:
-            envelope, active = _envelopes(history, points_of, start, stop, _ideal_envelope, float)
+            envelope, active = _envelopes(history, points_of, start, stop, _ideal_envelope,
+                                          np.ones(stop - start), float)
             angle = phase.astype(np.float64) * (2 * np.pi / _TURN)
             samples = envelope * np.cos(angle) * 2**15 + offset
         rows.append(samples)
