@@ -60,7 +60,7 @@ DELAY_TICKS = 6
 #: ``WAITUNTIL`` must be issued at least so many ticks before its time.
 UNTIL_TICKS = 6
 #: ``FREQ`` acts so many ticks after it was issued, and has that least dwell.
-FREQ_TICKS = 8
+FREQ_TICKS = 1
 #: From the tick that ends a ``WAITTRIG``, ``BARRIER`` or ``DEC`` to the next instruction.
 TRIGGER_TICKS = 2
 #: From the last tick in which a wait could have ended to the instruction at its ``target``.

@@ -37,7 +37,7 @@ PEERS = 8
 SLOTS = 2
 #: Waves of a slot.
 WAVES = 512
-#: Envelope points of a channel in a slot.
+#: Envelope points of a channel in a slot: signed numbers, in units of 2**-15.
 ENVELOPE_POINTS = 1024
 #: Bits below one envelope point in :class:`Wave`'s step.
 STEP_FRACTION_BITS = 24
