@@ -20,6 +20,14 @@ from quantacore.gateware.layouts.export import map_crc
 from quantacore.gateware.layouts.frames import LINK_VERSION
 from quantacore.gateware.layouts.identity import IDENTITY
 from quantacore.gateware.layouts.node import NODE_MAP
+from quantacore.gateware.layouts.sequencer import (
+    CHANNELS,
+    PEERS,
+    SAMPLE_BITS,
+    SEQUENCER,
+    TRIGGER_INPUTS,
+    TTL_LINES,
+)
 from quantacore.gateware.layouts.tagger import HISTOGRAM_BINS
 from quantacore.gateware.layouts.tags import MAX_CHANNELS, SAMPLES_PER_CLOCK, sample_word
 from quantacore.gateware.layouts.timing import SYNC_OUTPUTS, TRIGGERS
@@ -53,6 +61,8 @@ class NodeConfig:
         Sets the capability bit of that name: there is no hardware behind the pins.
     decoder : DecoderShape or None
         The syndrome decoder to build; None leaves it out.
+    sequencer : int or None
+        Pulse channels of the sequencer to build, 1 to 8; None leaves it out.
     """
 
     channels: int = MAX_CHANNELS
@@ -63,6 +73,7 @@ class NodeConfig:
     row_depth: int = 512
     simulated: bool = False
     decoder: DecoderShape | None = None
+    sequencer: int | None = None
 
     def __post_init__(self):
         if not 1 <= self.channels <= MAX_CHANNELS:
@@ -78,6 +89,9 @@ class NodeConfig:
             raise ValueError(f"Clock frequency must be positive, not {self.clock_hz!r}")
         if not isinstance(self.decoder, DecoderShape | None):
             raise TypeError(f"Decoder must be a DecoderShape or None, not {self.decoder!r}")
+        if self.sequencer is not None and not 1 <= self.sequencer <= CHANNELS:
+            raise ValueError(f"A sequencer has 1 to {CHANNELS} channels, not {self.sequencer!r}; "
+                             f"None leaves it out")
 
     @property
     def tick_ps(self):
@@ -119,6 +133,7 @@ class _Identity(wiring.Component):
             bank.capabilities.uart.eq(self.uart),
             bank.capabilities.simulated.eq(config.simulated),
             bank.capabilities.decoder.eq(config.decoder is not None),
+            bank.capabilities.sequencer.eq(config.sequencer is not None),
             bank.build_id.eq(_build_id(config)),
             bank.geometry.channels.eq(config.channels),
             bank.geometry.samples.eq(config.samples),
@@ -137,6 +152,14 @@ def _frame_members(config):
 
     return {"frame": Out(frame_word(config.decoder)).array(BASES),
             "frame_valid": Out(1).array(BASES)}
+
+
+def _sequencer_members(config):
+    if config.sequencer is None:
+        return {}
+    return {"inputs": In(TRIGGER_INPUTS - TRIGGERS), "emergency": In(1),
+            "peers": In(PEERS), "barrier": Out(1), "ttl": Out(TTL_LINES), "route": Out(8),
+            "pulses": Out(signed(SAMPLE_BITS)).array(config.sequencer)}
 
 
 class Node(wiring.Component):
@@ -165,6 +188,11 @@ class Node(wiring.Component):
     frame, frame_valid : Out, one for each basis
         With a decoder only: the Pauli frame after each window; see
         :class:`~quantacore.gateware.decoder.decoder.Decoder`.
+    inputs : In(4)
+        With a sequencer only: inputs 0 to 3 of its ``WAITTRIG``; 4 to 7 are ``triggers``.
+    emergency, peers, barrier, ttl, route, pulses
+        With a sequencer only; see
+        :class:`~quantacore.gateware.sequencer.unit.SequencerUnit` (``pulses``: its samples).
     """
 
     def __init__(self, config, *, uart=False):
@@ -184,11 +212,14 @@ class Node(wiring.Component):
             "sync": Out(SYNC_OUTPUTS),
             "running": Out(1),
             **_frame_members(config),
+            **_sequencer_members(config),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        # Whoever has records for the host.
+        sources = []
         m.submodules.link = link = Link(buffer_depth=config.buffer_depth)
         m.submodules.decoder = decoder = CsrDecoder(NODE_MAP)
         m.submodules.identity = ident = _Identity(config, uart=self._uart)
@@ -210,21 +241,49 @@ class Node(wiring.Component):
         if config.decoder is None:
             m.submodules.no_syndromes = absent = AbsentBank(DECODER)
             wiring.connect(m, decoder.decoder, absent.bus)
-            connect_streams(m, tagger.records, link.records)
         else:
             # Imported here: most nodes have no decoder.
             from quantacore.gateware.decoder.unit import DecoderUnit
 
             m.submodules.syndromes = unit = DecoderUnit(config.decoder)
-            m.submodules.records = records = Merge(64)
             wiring.connect(m, decoder.decoder, unit.csr)
-            connect_streams(m, tagger.records, records.i[0])
-            connect_streams(m, unit.records, records.i[1])
-            connect_streams(m, records.o, link.records)
+            sources.append(unit.records)
             m.d.comb += unit.tick.eq(timing.tick)
             for basis in range(BASES):
                 m.d.comb += [self.frame[basis].eq(unit.frame[basis]),
                              self.frame_valid[basis].eq(unit.frame_valid[basis])]
+        if config.sequencer is None:
+            m.submodules.no_pulses = absent = AbsentBank(SEQUENCER)
+            wiring.connect(m, decoder.sequencer, absent.bus)
+        else:
+            from quantacore.gateware.sequencer.unit import SequencerUnit
+
+            m.submodules.sequencer = pulses = SequencerUnit(
+                channels=config.sequencer, decoder=config.decoder)
+            wiring.connect(m, decoder.sequencer, pulses.csr)
+            sources.append(pulses.records)
+            m.d.comb += [
+                pulses.tick.eq(timing.tick), pulses.emergency.eq(self.emergency),
+                pulses.triggers.eq(Cat(self.inputs, timing.triggers)),
+                pulses.peers.eq(self.peers), self.barrier.eq(pulses.barrier),
+                self.ttl.eq(pulses.ttl), self.route.eq(pulses.route),
+            ]
+            m.d.comb += [ours.eq(theirs) for ours, theirs in
+                         zip(self.pulses, pulses.samples, strict=True)]
+            if config.decoder is not None:
+                connect_streams(m, pulses.rounds, unit.rounds)
+                for basis in range(BASES):
+                    frame = unit.frame[basis]
+                    m.d.comb += [pulses.frame[basis].eq(frame.obs),
+                                 pulses.frame_last[basis].eq(frame.last),
+                                 pulses.frame_valid[basis].eq(unit.frame_valid[basis])]
+        records = tagger.records
+        for i, source in enumerate(sources):
+            m.submodules[f"records_{i}"] = merge = Merge(64)
+            connect_streams(m, records, merge.i[0])
+            connect_streams(m, source, merge.i[1])
+            records = merge.o
+        connect_streams(m, records, link.records)
         connect_streams(m, tagger.edges, histogram.edges)
         m.d.comb += [
             tagger.buffer_level.eq(link.records_level),
@@ -287,4 +346,11 @@ class UARTNode(wiring.Component):
             for basis in range(BASES):
                 m.d.comb += [self.frame[basis].eq(node.frame[basis]),
                              self.frame_valid[basis].eq(node.frame_valid[basis])]
+        if node.config.sequencer is not None:
+            for name in ("inputs", "emergency", "peers"):
+                m.d.comb += getattr(node, name).eq(getattr(self, name))
+            for name in ("barrier", "ttl", "route"):
+                m.d.comb += getattr(self, name).eq(getattr(node, name))
+            m.d.comb += [ours.eq(theirs) for ours, theirs in
+                         zip(self.pulses, node.pulses, strict=True)]
         return m

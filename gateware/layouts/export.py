@@ -8,7 +8,15 @@ import zlib
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from quantacore.gateware.layouts import decoder, decoder_registers, frames, identity, tags
+from quantacore.gateware.layouts import (
+    decoder,
+    decoder_registers,
+    frames,
+    identity,
+    instructions,
+    sequencer,
+    tags,
+)
 from quantacore.gateware.layouts.node import NODE_MAP
 
 __all__ = ["layouts_dict", "layouts_json", "map_crc"]
@@ -53,16 +61,19 @@ def layouts_dict(register_map=NODE_MAP):
             registers.append(entry)
         blocks.append({"name": block.name, "address": base, "words": block.size,
                        "doc": block.doc, "registers": registers})
-    for module in (tags, frames, decoder):
+    for module in (tags, frames, decoder, instructions, sequencer):
         for name in module.__all__:
             value = getattr(module, name)
+            # A frame's operation is one thing, an instruction's another.
+            key = f"instruction.{name}" if module is instructions else name
             if isinstance(value, py_enum.EnumMeta):
-                shapes[name] = _enumeration(value)
+                shapes[key] = _enumeration(value)
             elif isinstance(value, type) and issubclass(value, data.Struct):
-                shapes[name] = _struct(value)
+                shapes[key] = _struct(value)
     constants = {
         name: getattr(module, name)
-        for module in (tags, frames, identity, decoder, decoder_registers)
+        for module in (tags, frames, identity, decoder, decoder_registers, instructions,
+                       sequencer)
         for name in module.__all__
         if isinstance(getattr(module, name), int) and not isinstance(getattr(module, name), bool)
     }

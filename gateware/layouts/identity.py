@@ -29,7 +29,8 @@ class Capabilities(data.Struct):
     uart: 1
     simulated: 1
     decoder: 1
-    reserved: 26
+    sequencer: 1
+    reserved: 25
 
 
 class Geometry(data.Struct):

@@ -78,7 +78,7 @@ class Identity:
         Length of a tick in picoseconds, exact.
     channels, samples, buffer_depth, bins : int
         Detector inputs, samples per tick, records in the buffer, bins of the histogram.
-    fine, histogram, discipline, uart, simulated, decoder : bool
+    fine, histogram, discipline, uart, simulated, decoder, sequencer : bool
         What this build has.
     """
 
@@ -97,6 +97,7 @@ class Identity:
     uart: bool
     simulated: bool
     decoder: bool
+    sequencer: bool
 
     @property
     def clock_hz(self):

@@ -13,13 +13,15 @@ __all__ = [
     "Protocol", "Capabilities", "Geometry", "LinkFlags", "Reference", "TimingControl", "LoopGains",
     "LoopState", "TimingFlags", "TaggerControl", "Edges", "TaggerFlags", "HistogramMode",
     "HistogramControl", "HistogramFlags", "DecoderControl", "DecoderStatus", "DecoderSizes",
-    "Table", "LoadAddress", "FrameState", "DecoderFlags", "IdentityRegisters", "LinkRegisters",
-    "TimingRegisters", "TaggerRegisters", "HistogramRegisters", "DecoderRegisters", "NodeRegisters",
-    "MAP_CRC",
+    "Table", "LoadAddress", "FrameState", "DecoderFlags", "SequencerSizes", "SequencerAction",
+    "SequencerState", "Fault", "SequencerStatus", "LoadTarget", "SequencerLoadAddress",
+    "SlotCommand", "SlotStatus", "SequencerFlags", "IdentityRegisters", "LinkRegisters",
+    "TimingRegisters", "TaggerRegisters", "HistogramRegisters", "DecoderRegisters",
+    "SequencerRegisters", "NodeRegisters", "MAP_CRC",
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0x64d4cce5
+MAP_CRC = 0x8bdb6913
 
 
 class Protocol(Fields):
@@ -39,7 +41,7 @@ class Capabilities(Fields):
     """Which optional blocks this build has."""
 
     __slots__ = (
-        "fine", "histogram", "discipline", "uart", "simulated", "decoder", "reserved",
+        "fine", "histogram", "discipline", "uart", "simulated", "decoder", "sequencer", "reserved",
     )
     LAYOUT = {
         "fine": (0, 1, None),
@@ -48,7 +50,8 @@ class Capabilities(Fields):
         "uart": (3, 1, None),
         "simulated": (4, 1, None),
         "decoder": (5, 1, None),
-        "reserved": (6, 26, None),
+        "sequencer": (6, 1, None),
+        "reserved": (7, 25, None),
     }
 
 
@@ -315,6 +318,157 @@ class DecoderFlags(Fields):
         "walk_error": (5, 1, None),
         "load_refused": (6, 1, None),
         "link_round_lost": (7, 1, None),
+    }
+
+
+class SequencerSizes(Fields):
+    """What this build has; all 0 where there is no sequencer."""
+
+    __slots__ = (
+        "channels", "program_log2", "waves_log2", "envelope_log2", "sample_bits", "decoder",
+        "herald", "reserved",
+    )
+    LAYOUT = {
+        "channels": (0, 4, None),
+        "program_log2": (4, 4, None),
+        "waves_log2": (8, 4, None),
+        "envelope_log2": (12, 4, None),
+        "sample_bits": (16, 5, None),
+        "decoder": (21, 1, None),
+        "herald": (22, 1, None),
+        "reserved": (23, 9, None),
+    }
+
+
+class SequencerAction(Fields):
+    """Things to do, a bit each."""
+
+    __slots__ = (
+        "start", "timed", "stop", "reset", "emergency", "release", "clear",
+    )
+    LAYOUT = {
+        "start": (0, 1, None),
+        "timed": (1, 1, None),
+        "stop": (2, 1, None),
+        "reset": (3, 1, None),
+        "emergency": (4, 1, None),
+        "release": (5, 1, None),
+        "clear": (6, 1, None),
+    }
+
+
+class SequencerState(enum.IntEnum):
+    """What the sequencer is doing."""
+
+    IDLE = 0
+    ARMED = 1
+    RUNNING = 2
+    HALTED = 3
+    FAULT = 4
+    EMERGENCY = 5
+
+
+class Fault(enum.IntEnum):
+    """Why the sequencer stopped by itself."""
+
+    NONE = 0
+    ILLEGAL = 1
+    CALL_OVERFLOW = 2
+    CALL_UNDERFLOW = 3
+    LOOP_OVERFLOW = 4
+    LOOP_EMPTY = 5
+    LOOP_UNDERFLOW = 6
+    LATE = 7
+
+
+class SequencerStatus(Fields):
+    """State, and why."""
+
+    __slots__ = (
+        "state", "reserved", "fault", "pc", "slot", "trial", "active",
+    )
+    LAYOUT = {
+        "state": (0, 3, SequencerState),
+        "reserved": (3, 1, None),
+        "fault": (4, 4, Fault),
+        "pc": (8, 12, None),
+        "slot": (20, 1, None),
+        "trial": (21, 1, None),
+        "active": (22, 8, None),
+    }
+
+
+class LoadTarget(enum.IntEnum):
+    """Which memory of a slot is loaded."""
+
+    PROGRAM = 0
+    WAVES = 1
+    ENVELOPE = 2
+
+
+class SequencerLoadAddress(Fields):
+    """Where the next words of ``load_data`` go."""
+
+    __slots__ = (
+        "address", "target", "channel", "reserved", "slot",
+    )
+    LAYOUT = {
+        "address": (0, 16, None),
+        "target": (16, 2, LoadTarget),
+        "channel": (18, 3, None),
+        "reserved": (21, 10, None),
+        "slot": (31, 1, None),
+    }
+
+
+class SlotCommand(Fields):
+    """What to do with a slot."""
+
+    __slots__ = (
+        "begin", "commit", "activate", "trial", "confirm", "reserved", "slot",
+    )
+    LAYOUT = {
+        "begin": (0, 1, None),
+        "commit": (1, 1, None),
+        "activate": (2, 1, None),
+        "trial": (3, 1, None),
+        "confirm": (4, 1, None),
+        "reserved": (5, 2, None),
+        "slot": (7, 1, None),
+    }
+
+
+class SlotStatus(Fields):
+    """Both slots."""
+
+    __slots__ = (
+        "state", "active", "trial",
+    )
+    LAYOUT = {
+        "state": (0, 6, None),
+        "active": (6, 1, None),
+        "trial": (7, 1, None),
+    }
+
+
+class SequencerFlags(Fields):
+    """Things that go wrong."""
+
+    __slots__ = (
+        "fault", "overlap", "mark_lost", "load_refused", "image_refused", "reverted", "emergency",
+        "start_refused", "start_late", "syndrome_lost",
+    )
+    LAYOUT = {
+        "fault": (0, 1, None),
+        "overlap": (1, 1, None),
+        "mark_lost": (2, 1, None),
+        "load_refused": (3, 1, None),
+        "image_refused": (4, 1, None),
+        "reverted": (5, 1, None),
+        "emergency": (6, 1, None),
+        "start_refused": (7, 1, None),
+        "start_late": (8, 1, None),
+        "syndrome_lost": (9, 1, None),
     }
 
 
@@ -901,6 +1055,185 @@ class DecoderRegisters(RegisterBlock):
     )
 
 
+class SequencerRegisters(RegisterBlock):
+    """The pulse sequencer. All registers read 0, and none can be written, where the build has
+    none.
+    """
+
+    sizes = Register(
+        "sequencer.sizes", 0x4080, access="ro", type=SequencerSizes,
+        doc="What this build has."
+    )
+    isa = Register(
+        "sequencer.isa", 0x4081, access="ro",
+        doc="CRC-32 of the instruction set; an image made for another one is refused."
+    )
+    action = Register(
+        "sequencer.action", 0x4082, width=7, access="wo", type=SequencerAction,
+        doc="Start, stop, reset, emergency stop."
+    )
+    status = Register(
+        "sequencer.status", 0x4083, width=30, access="ro", type=SequencerStatus,
+        doc="What it is doing."
+    )
+    start_pc = Register(
+        "sequencer.start_pc", 0x4084, width=12, unit="words",
+        doc="Where a start begins."
+    )
+    start_time = Register(
+        "sequencer.start_time", 0x4085, width=64, unit="ticks",
+        doc="When a timed start begins; the first instruction follows START_TICKS later."
+    )
+    started = Register(
+        "sequencer.started", 0x4087, width=64, access="ro", unit="ticks",
+        doc="Tick of the first instruction of the program."
+    )
+    stopped = Register(
+        "sequencer.stopped", 0x4089, width=64, access="ro", unit="ticks",
+        doc="Tick of the HALT, or of the instruction that was refused."
+    )
+    halt_code = Register(
+        "sequencer.halt_code", 0x408b, width=16, access="ro",
+        doc="Code of the last HALT."
+    )
+    issued = Register(
+        "sequencer.issued", 0x408c, width=64, access="ro", unit="instructions",
+        doc="Instructions issued since the last clear."
+    )
+    waited = Register(
+        "sequencer.waited", 0x408e, access="ro", unit="ticks",
+        doc="Ticks that the last wait took."
+    )
+    preset = Register(
+        "sequencer.preset", 0x408f, access="wo", count=16,
+        doc="Data registers: parameters of a program. Write while it does not run."
+    )
+    ttl = Register(
+        "sequencer.ttl", 0x409f, width=16, access="ro",
+        doc="Levels of the TTL lines."
+    )
+    ttl_write = Register(
+        "sequencer.ttl_write", 0x40a0, access="wo",
+        doc="Set lines by hand: low half levels, high half which lines."
+    )
+    ttl_safe = Register(
+        "sequencer.ttl_safe", 0x40a1, width=16,
+        doc="Safe levels of the TTL lines."
+    )
+    ttl_hold = Register(
+        "sequencer.ttl_hold", 0x40a2, width=16,
+        doc=(
+            "Lines that keep their level when a program halts, is stopped or faults, or the "
+            "sequencer is reset; the others take their safe level. In an emergency all do."
+        )
+    )
+    ttl_fast = Register(
+        "sequencer.ttl_fast", 0x40a3, width=16,
+        doc=(
+            "Lines that change TTL_LATENCY ticks after SET; the others change with the channels' "
+            "outputs, DAC_LATENCY after it."
+        )
+    )
+    channel_hold = Register(
+        "sequencer.channel_hold", 0x40a4, width=8,
+        doc=(
+            "Channels whose pulse and offset go on when a program halts, is stopped or faults, or "
+            "the sequencer is reset; the others fall silent. In an emergency all do."
+        )
+    )
+    offset_safe = Register(
+        "sequencer.offset_safe", 0x40a5, width=16, signed=True, count=8,
+        doc="Output of a silent channel."
+    )
+    route = Register(
+        "sequencer.route", 0x40ad, width=8, access="ro",
+        doc="The photonic route."
+    )
+    route_write = Register(
+        "sequencer.route_write", 0x40ae, width=8, access="wo",
+        doc="Set the route by hand."
+    )
+    route_safe = Register(
+        "sequencer.route_safe", 0x40af, width=8,
+        doc="The route in an emergency."
+    )
+    inputs = Register(
+        "sequencer.inputs", 0x40b0, width=8, access="ro",
+        doc="Levels of the trigger inputs."
+    )
+    load_address = Register(
+        "sequencer.load_address", 0x40b1, access="wo", type=SequencerLoadAddress,
+        doc="Where the next words of load_data go."
+    )
+    load_data = Register(
+        "sequencer.load_data", 0x40b2, access="wo",
+        doc="Words of the slot that is being written, one after the other."
+    )
+    slot_words = Register(
+        "sequencer.slot_words", 0x40b3, unit="words",
+        doc="For commit: words of load_data that the image has."
+    )
+    slot_crc = Register(
+        "sequencer.slot_crc", 0x40b4,
+        doc=(
+            "For commit: CRC-32 (that of Ethernet and zlib) over all words of load_data, in the "
+            "order in which they were written, bytes low first."
+        )
+    )
+    slot = Register(
+        "sequencer.slot", 0x40b5, width=8, access="wo", type=SlotCommand,
+        doc="Begin, commit, activate, confirm."
+    )
+    slots = Register(
+        "sequencer.slots", 0x40b6, width=8, access="ro", type=SlotStatus,
+        doc="State of the slots."
+    )
+    slot_image = Register(
+        "sequencer.slot_image", 0x40b7, access="ro", count=2,
+        doc="CRC-32 of each slot's image, 0 where there is no valid one."
+    )
+    slot_loaded = Register(
+        "sequencer.slot_loaded", 0x40b9, access="ro", unit="words",
+        doc="Words loaded since begin."
+    )
+    trial_ticks = Register(
+        "sequencer.trial_ticks", 0x40ba, width=64, unit="ticks",
+        doc="How long a trial may last without confirm; 0 is for ever."
+    )
+    marks = Register(
+        "sequencer.marks", 0x40bc, width=48, access="ro", unit="marks",
+        doc="Marks that programs have asked for since the last clear."
+    )
+    marks_lost = Register(
+        "sequencer.marks_lost", 0x40be, width=48, access="ro", unit="marks",
+        doc="Marks that found their queue full."
+    )
+    pulses = Register(
+        "sequencer.pulses", 0x40c0, width=48, access="ro", unit="pulses",
+        doc="Pulses begun since the last clear."
+    )
+    flags = Register(
+        "sequencer.flags", 0x40c2, width=10, access="w1c", type=SequencerFlags,
+        doc="Sticky errors and warnings; write ones to clear them, with their counts."
+    )
+    flag_counts = Register(
+        "sequencer.flag_counts", 0x40c3, access="ro", count=10, unit="events",
+        doc=(
+            "How often each flag was raised since it was cleared; stops at the largest number. In "
+            "order: fault, overlap, mark_lost, load_refused, image_refused, reverted, emergency, "
+            "start_refused, start_late, syndrome_lost."
+        )
+    )
+    flag_times = Register(
+        "sequencer.flag_times", 0x40cd, width=64, access="ro", count=10, unit="ticks",
+        doc="When each flag was first raised since it was cleared."
+    )
+    data = Register(
+        "sequencer.data", 0x40f0, access="ro", memory=16,
+        doc="The data registers."
+    )
+
+
 class NodeRegisters(Driver):
     """The registers of a node, by block."""
 
@@ -911,3 +1244,4 @@ class NodeRegisters(Driver):
         self.tagger = TaggerRegisters(client)
         self.histogram = HistogramRegisters(client)
         self.decoder = DecoderRegisters(client)
+        self.sequencer = SequencerRegisters(client)

@@ -11,6 +11,8 @@ from quantacore.gateware.layouts import (
     decoder_registers,
     frames,
     identity,
+    instructions,
+    sequencer,
     tagger,
     tags,
     timing,
@@ -31,7 +33,7 @@ STRUCTS = {
     frames.CreditFlags: (2, [("rewind", 0, 1), ("keep", 1, 1)]),
     identity.Capabilities: (32, [("fine", 0, 1), ("histogram", 1, 1), ("discipline", 2, 1),
                                  ("uart", 3, 1), ("simulated", 4, 1), ("decoder", 5, 1),
-                                 ("reserved", 6, 26)]),
+                                 ("sequencer", 6, 1), ("reserved", 7, 25)]),
     identity.Geometry: (32, [("channels", 0, 8), ("samples", 8, 8), ("buffer_depth_log2", 16, 8),
                              ("bins_log2", 24, 8)]),
     decoder.WindowFlags: (8, [("overflow", 0, 1), ("escaped", 1, 1), ("events_dropped", 2, 1),
@@ -63,6 +65,69 @@ STRUCTS = {
                                          ("last", 30, 1), ("first", 31, 1)]),
     decoder_registers.FrameState: (64, [("obs", 0, 8), ("last", 8, 1), ("windows", 9, 23),
                                         ("rounds", 32, 32)]),
+    instructions.AnyInstruction: (64, [("op", 0, 6), ("dwell", 6, 14), ("channel", 20, 3),
+        ("low", 23, 25), ("rb", 48, 4), ("rd", 52, 4), ("middle", 56, 4), ("ra", 60, 4)]),
+    instructions.NopWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("more", 20, 32),
+        ("reserved", 52, 12)]),
+    instructions.SetWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("reserved", 20, 12),
+        ("value", 32, 16), ("mask", 48, 16)]),
+    instructions.PulseWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("channel", 20, 3),
+        ("amplitude_register", 23, 1), ("wave_register", 24, 1), ("reserved", 25, 3),
+        ("defer", 28, 8), ("amplitude", 36, 16), ("reserved_2", 52, 3), ("wave", 55, 9)]),
+    instructions.FreqWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("channel", 20, 3),
+        ("registers", 23, 1), ("continuous", 24, 1), ("reserved", 25, 3), ("word", 28, 36)]),
+    instructions.PhaseWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("channel", 20, 3),
+        ("register", 23, 1), ("add", 24, 1), ("reserved", 25, 7), ("value", 32, 32)]),
+    instructions.OffsetWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("channel", 20, 3),
+        ("register", 23, 1), ("reserved", 24, 24), ("value", 48, 16)]),
+    instructions.SwitchWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("reserved", 20, 3),
+        ("register", 23, 1), ("reserved_2", 24, 32), ("route", 56, 8)]),
+    instructions.DelayWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("reserved", 20, 40),
+        ("ra", 60, 4)]),
+    instructions.UntilWord: (64, [("op", 0, 6), ("registers", 6, 1), ("reserved", 7, 9),
+        ("time", 16, 48)]),
+    instructions.WaitWord: (64, [("op", 0, 6), ("mode", 6, 2), ("target", 8, 12),
+        ("timeout", 20, 32), ("rd", 52, 4), ("mask", 56, 8)]),
+    instructions.LoopWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("reserved", 20, 3),
+        ("register", 23, 1), ("span", 24, 12), ("count", 36, 28)]),
+    instructions.JumpWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("target", 20, 12),
+        ("reserved", 32, 20), ("pop", 52, 3), ("reserved_2", 55, 9)]),
+    instructions.BranchWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("target", 20, 12),
+        ("value", 32, 16), ("rb", 48, 4), ("pop", 52, 3), ("reserved", 55, 1),
+        ("condition", 56, 3), ("immediate", 59, 1), ("ra", 60, 4)]),
+    instructions.HaltWord: (64, [("op", 0, 6), ("reserved", 6, 42), ("code", 48, 16)]),
+    instructions.ArmWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("reserved", 20, 40),
+        ("windows", 60, 4)]),
+    instructions.LdtWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("reserved", 20, 22),
+        ("second", 42, 5), ("reserved_2", 47, 5), ("rd", 52, 4), ("reserved_3", 56, 3),
+        ("first", 59, 5)]),
+    instructions.LiWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("value", 20, 32), ("rd", 52, 4),
+        ("reserved", 56, 8)]),
+    instructions.AluWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("value", 20, 20),
+        ("immediate", 40, 1), ("shift", 41, 5), ("reserved", 46, 2), ("rb", 48, 4), ("rd", 52, 4),
+        ("function", 56, 4), ("ra", 60, 4)]),
+    instructions.GetWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("reserved", 20, 32),
+        ("rd", 52, 4), ("reserved_2", 56, 4), ("source", 60, 4)]),
+    instructions.TagWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("reserved", 20, 3),
+        ("register", 23, 1), ("reserved_2", 24, 24), ("code", 48, 16)]),
+    instructions.SynWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("reserved", 20, 20),
+        ("word", 40, 3), ("push", 43, 1), ("first", 44, 1), ("last", 45, 1), ("raw", 46, 1),
+        ("reserved_2", 47, 1), ("rb", 48, 4), ("reserved_3", 52, 8), ("ra", 60, 4)]),
+    sequencer.Wave: (64, [("step", 0, 30), ("base", 30, 10), ("length", 40, 24)]),
+    sequencer.SequencerLoadAddress: (32, [("address", 0, 16), ("target", 16, 2),
+        ("channel", 18, 3), ("reserved", 21, 10), ("slot", 31, 1)]),
+    sequencer.SequencerStatus: (30, [("state", 0, 3), ("reserved", 3, 1), ("fault", 4, 4),
+        ("pc", 8, 12), ("slot", 20, 1), ("trial", 21, 1), ("active", 22, 8)]),
+    sequencer.SequencerAction: (7, [("start", 0, 1), ("timed", 1, 1), ("stop", 2, 1),
+        ("reset", 3, 1), ("emergency", 4, 1), ("release", 5, 1), ("clear", 6, 1)]),
+    sequencer.SlotStatus: (8, [("state", 0, 6), ("active", 6, 1), ("trial", 7, 1)]),
+    sequencer.SlotCommand: (8, [("begin", 0, 1), ("commit", 1, 1), ("activate", 2, 1),
+        ("trial", 3, 1), ("confirm", 4, 1), ("reserved", 5, 2), ("slot", 7, 1)]),
+    sequencer.SequencerSizes: (32, [("channels", 0, 4), ("program_log2", 4, 4),
+        ("waves_log2", 8, 4), ("envelope_log2", 12, 4), ("sample_bits", 16, 5), ("decoder", 21, 1),
+        ("herald", 22, 1), ("reserved", 23, 9)]),
+    sequencer.MarkRecord: (64, [("code", 0, 16), ("coarse", 16, 40), ("lost", 56, 4),
+        ("kind", 60, 4)]),
 }
 
 #: Enumeration: bits, values.
@@ -85,6 +150,23 @@ ENUMS = {
                         "GROW_AGAIN": 6, "MATCH_AGAIN": 7, "COMMIT": 8}),
     decoder.PartnerKind: (2, {"SLOT": 0, "BOUNDARY": 1, "ESCAPED": 2}),
     decoder.DecoderRecordKind: (4, {"VERDICT": 8, "TIMING": 9, "MATCH": 10, "ESCAPE": 11}),
+    instructions.Op: (6, {"NOP": 1, "SET": 2, "PULSE": 3, "FREQ": 4, "PHASE": 5, "OFFSET": 6,
+        "SWITCH": 7, "DELAY": 8, "WAITUNTIL": 9, "WAITTRIG": 10, "BARRIER": 11, "LOOP": 16,
+        "JMP": 17, "CALL": 18, "RET": 19, "BR": 20, "HALT": 21, "ARM": 24, "BRH": 25, "LDT": 26,
+        "LI": 32, "ALU": 33, "GET": 34, "TAG": 40, "SYN": 41, "DEC": 42}),
+    instructions.AluFunction: (4, {"ADD": 0, "SUB": 1, "AND": 2, "OR": 3, "XOR": 4, "SHL": 5,
+        "SHR": 6, "SAR": 7, "MUL": 8}),
+    instructions.Condition: (3, {"EQ": 0, "NE": 1, "LT": 2, "GE": 3, "LTU": 4, "GEU": 5}),
+    instructions.TriggerMode: (2, {"RISE": 0, "FALL": 1, "HIGH": 2, "ALL": 3}),
+    instructions.Source: (4, {"TICK_LOW": 0, "TICK_HIGH": 1, "WAITED": 2, "INPUTS": 3,
+        "VERDICT": 4, "FRAME": 5}),
+    instructions.Fault: (4, {"NONE": 0, "ILLEGAL": 1, "CALL_OVERFLOW": 2, "CALL_UNDERFLOW": 3,
+        "LOOP_OVERFLOW": 4, "LOOP_EMPTY": 5, "LOOP_UNDERFLOW": 6, "LATE": 7}),
+    sequencer.LoadTarget: (2, {"PROGRAM": 0, "WAVES": 1, "ENVELOPE": 2}),
+    sequencer.SequencerState: (3, {"IDLE": 0, "ARMED": 1, "RUNNING": 2, "HALTED": 3, "FAULT": 4,
+        "EMERGENCY": 5}),
+    sequencer.SlotState: (3, {"EMPTY": 0, "WRITING": 1, "VALID": 2, "REFUSED": 3, "REJECTED": 4}),
+    sequencer.SequencerRecordKind: (4, {"MARK": 5}),
 }
 
 
@@ -103,18 +185,20 @@ def test_values_of_enumeration(enumeration):
     assert {member.name: member.value for member in enumeration} == values
 
 
-@pytest.mark.parametrize("module", [tags, frames, identity, decoder, decoder_registers])
+@pytest.mark.parametrize("module", [tags, frames, identity, decoder, decoder_registers,
+                                    instructions, sequencer])
 def test_every_public_word_is_pinned(module):
     for name in module.__all__:
         value = getattr(module, name)
         # Flags have a test of their own, below.
         if isinstance(value, type) and issubclass(value, data.Struct | enum.Enum) \
-                and value is not decoder_registers.DecoderFlags:
+                and value not in (decoder_registers.DecoderFlags, sequencer.SequencerFlags):
             assert value in STRUCTS or value in ENUMS, f"{name} has no row in this table"
 
 
 @pytest.mark.parametrize("flags", [LinkFlags, timing.TimingFlags, tagger.TaggerFlags,
-                                   tagger.HistogramFlags, decoder_registers.DecoderFlags],
+                                   tagger.HistogramFlags, decoder_registers.DecoderFlags,
+                                   sequencer.SequencerFlags],
                          ids=lambda flags: flags.__name__)
 def test_flags_are_single_bits_without_gaps(flags):
     assert [(f.offset, Shape.cast(f.shape).width) for _name, f in flags.as_shape()] == [
@@ -163,9 +247,10 @@ def test_picoseconds_survive_fine_units():
         assert round(fine * 8000 / tags.FINE_PER_TICK) == ps
 
 
-def test_kinds_of_tag_and_decoder_records_differ():
-    assert not {kind.value for kind in tags.TagKind} & {
-        kind.value for kind in decoder.DecoderRecordKind}
+def test_kinds_of_records_differ():
+    kinds = [kind.value for kinds in (tags.TagKind, decoder.DecoderRecordKind,
+                                      sequencer.SequencerRecordKind) for kind in kinds]
+    assert len(kinds) == len(set(kinds))
 
 
 @pytest.mark.parametrize("shape", [
