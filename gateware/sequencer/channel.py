@@ -108,20 +108,22 @@ class Channel(wiring.Component):
         gain = delayed(m, Mux(active, amplitude, 0), 2, "amplitude")
         turned = Signal(signed(SAMPLE_BITS + 1))
         m.d.sync += turned.eq((gain ^ carrier.minus.replicate(SAMPLE_BITS + 1)) + carrier.minus)
-        gain = delayed(m, turned, 3, "gain")
-        scaled_product = Signal(signed(SAMPLE_BITS + _GUARD_BITS + SAMPLE_BITS))
+        gain = delayed(m, turned, 3, "gain", free=True)
+        scaled_product = Signal(signed(SAMPLE_BITS + _GUARD_BITS + SAMPLE_BITS), reset_less=True)
         m.d.sync += scaled_product.eq(envelope * gain)
-        scaled = Signal(signed(SAMPLE_BITS + _GUARD_BITS))
+        scaled = Signal(signed(SAMPLE_BITS + _GUARD_BITS), reset_less=True)
         rounded = Signal(signed(SAMPLE_BITS + _GUARD_BITS + 1))
         too_large = scaled_product[-2] & ~scaled_product[-1]
         m.d.comb += rounded.eq(((scaled_product >> SAMPLE_BITS - 2) + 1) >> 1)
-        m.d.sync += scaled.eq(Mux(too_large, (1 << len(scaled) - 1) - 1, rounded))
+        # By bits, not by a choice: that would become a flip-flop's set, which multipliers lack.
+        m.d.sync += scaled.eq(Cat(rounded[:len(scaled) - 1] | too_large.replicate(len(scaled) - 1),
+                                  rounded[len(scaled) - 1] & ~too_large))
 
         # 14: carrier. 15: offset, and rounding with the same addition. 16: saturation.
         offset = Signal(signed(SAMPLE_BITS))
         with m.If(self.offset_set):
             m.d.sync += offset.eq(self.offset)
-        product = Signal(signed(len(scaled) + COSINE_BITS))
+        product = Signal(signed(len(scaled) + COSINE_BITS), reset_less=True)
         m.d.sync += product.eq(scaled * carrier.magnitude)
         total = Signal(signed(SAMPLE_BITS + 2))
         fraction_bits = len(scaled) - 1 + COSINE_BITS - 1 - (SAMPLE_BITS - 1)
@@ -196,17 +198,18 @@ class Channel(wiring.Component):
         even, odd = ends
         from_odd = delayed(m, whole[0], 3, "from_odd")
         fraction = delayed(m, position[STEP_FRACTION_BITS - _FRACTION_BITS:STEP_FRACTION_BITS],
-                           4, "fraction")
+                           4, "fraction", free=True)
         # 9: the line's beginning and slope. 10: along it. 11: sum.
-        begin, slope = Signal(signed(SAMPLE_BITS)), Signal(signed(SAMPLE_BITS + 1))
+        begin = Signal(signed(SAMPLE_BITS))
+        slope = Signal(signed(SAMPLE_BITS + 1), reset_less=True)
         with m.If(from_odd):
             m.d.sync += [begin.eq(odd), slope.eq(even - odd)]
         with m.Else():
             m.d.sync += [begin.eq(even), slope.eq(odd - even)]
-        product = Signal(signed(len(slope) + len(fraction)))
+        product = Signal(signed(len(slope) + len(fraction)), reset_less=True)
         m.d.sync += product.eq(slope * fraction)
         begin = delayed(m, begin, 1, "begin")
-        envelope = Signal(signed(SAMPLE_BITS + _GUARD_BITS))
+        envelope = Signal(signed(SAMPLE_BITS + _GUARD_BITS), reset_less=True)
         drop = _FRACTION_BITS - _GUARD_BITS - 1
         m.d.sync += envelope.eq(((product >> drop)
                                  + Cat(C(1, _GUARD_BITS + 1), begin).as_signed()) >> 1)

@@ -74,7 +74,7 @@ class Channels(wiring.Component):
     waiting one has begun, that one never does. Either raises ``overlap``.
 
     Commands for channels that are not there are ignored. Reset ends all pulses and zeroes
-    frequencies, phases and offsets, not the memories.
+    frequencies, phases and offsets, not the memories; it has to last 4 clocks.
 
     Parameters
     ----------
