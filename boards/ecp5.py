@@ -20,7 +20,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from quantacore.boards.ecp5_multipliers import absorb_registers
+from quantacore.boards.ecp5_registers import absorb_registers
 
 __all__ = ["ToolFailed", "Placed", "ShiftWrapper", "place_and_route", "synthesise", "tool"]
 
@@ -39,8 +39,8 @@ _ROUTER = ("--router", "router2")
 #: content; with many too slow ones there is no hope.
 _TEAR_UP, _TEAR_UP_ROUNDS, _TEAR_UP_ARCS = "--tmg-ripup", 250, 20
 #: Goes into the questions whose answers are kept; another number for another way of
-#: :func:`~quantacore.boards.ecp5_multipliers.absorb_registers`.
-_ABSORBED = "multipliers 1"
+#: :func:`~quantacore.boards.ecp5_registers.absorb_registers`.
+_ABSORBED = "multipliers and memories 2"
 #: What "close" is, of the target.
 _CLOSE = 0.8
 #: What the second try is asked for, of the target: the router's own reckoning differed from the
@@ -61,7 +61,8 @@ class Placed:
     lut4, dff, bram, dsp : int
         Four-input look-up tables (two for a carry cell, four for a 16x4 memory), flip-flops,
         18 kbit block memories and 18x18 multipliers: of the whole design, or of the block alone
-        if the design was a :class:`ShiftWrapper`. Registers inside multipliers do not count.
+        if the design was a :class:`ShiftWrapper`. Registers inside multipliers and memories do not
+        count.
     fmax_hz : float
         Highest frequency of the slowest clock.
     seed : int

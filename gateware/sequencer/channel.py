@@ -187,7 +187,7 @@ class Channel(wiring.Component):
         ends = []
         for k, (name, address) in enumerate((("even", even_address), ("odd", odd_address))):
             m.submodules[name] = bank = RAM(width=SAMPLE_BITS, depth=SLOTS * ENVELOPE_POINTS // 2)
-            end = Signal(signed(SAMPLE_BITS), name=name)
+            end = Signal(signed(SAMPLE_BITS), name=name, reset_less=True)
             m.d.comb += [
                 bank.write.eq(self.points_write), bank.write_address.eq(self.points_address),
                 bank.write_data.eq(self.points.word_select(k, SAMPLE_BITS)),
@@ -202,10 +202,8 @@ class Channel(wiring.Component):
         # 9: the line's beginning and slope. 10: along it. 11: sum.
         begin = Signal(signed(SAMPLE_BITS))
         slope = Signal(signed(SAMPLE_BITS + 1), reset_less=True)
-        with m.If(from_odd):
-            m.d.sync += [begin.eq(odd), slope.eq(even - odd)]
-        with m.Else():
-            m.d.sync += [begin.eq(even), slope.eq(odd - even)]
+        first, second = Mux(from_odd, odd, even), Mux(from_odd, even, odd)
+        m.d.sync += [begin.eq(first), slope.eq(second - first)]
         product = Signal(signed(len(slope) + len(fraction)), reset_less=True)
         m.d.sync += product.eq(slope * fraction)
         begin = delayed(m, begin, 1, "begin")

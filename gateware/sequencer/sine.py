@@ -90,7 +90,7 @@ class Cosine(wiring.Component):
         # multiplier, which is no faster.
         m.d.comb += port.addr.eq(folded[_FRACTION_BITS:])
         fraction = delayed(m, folded[:_FRACTION_BITS], 3, "fraction", free=True)
-        point = delayed(m, port.data, 2, "point", free=True)
+        point = delayed(m, delayed(m, port.data, 1, "table"), 1, "point", free=True)
         value, slope = point[:value_bits], point[value_bits:]
         # 5: along the line. 6: from the point. Product and value differ in unit by 2**15, and bits
         # of the product below the value's half do not matter.

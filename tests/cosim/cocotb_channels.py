@@ -64,7 +64,7 @@ class Bench:
 
     async def reset(self):
         self.dut.rst.value = 1
-        for _ in range(4):
+        for _ in range(8):
             await FallingEdge(self.dut.clk)
         self.dut.rst.value = 0
 
