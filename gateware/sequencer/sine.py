@@ -99,8 +99,6 @@ class Cosine(wiring.Component):
         from_point = delayed(m, value, 1, "value")
         drop = _FRACTION_BITS + _SLOPE_SHIFT - _VALUE_SHIFT - 1
         total = Signal(value_bits + 2)
-        magnitude = Signal(COSINE_BITS - 1, reset_less=True)
         m.d.comb += total.eq((from_point << 1) + (product >> drop))
-        m.d.sync += magnitude.eq(total >> _VALUE_SHIFT + 1)
-        m.d.comb += self.magnitude.eq(magnitude)
+        m.d.sync += self.magnitude.eq(total >> _VALUE_SHIFT + 1)
         return m
