@@ -370,8 +370,15 @@ class _Assembler:
     # Instructions.
 
     def instruction(self, tokens, line, op, fixed):
-        tokens, dwell, dwell_token = self.take_dwell(tokens)
-        operands, places = self.operands(tokens, op, fixed)
+        try:
+            tokens, dwell, dwell_token = self.take_dwell(tokens)
+            operands, places = self.operands(tokens, op, fixed)
+        except SourceError:
+            if op is Op.LOOP and not self.raw:
+                # Its end will come, and is not to be blamed.
+                self.loops.append((self.next_loop, len(self.items), None))
+                self.next_loop += 1
+            raise
         item = _Item(op, operands, places, dwell, dwell_token, _plain(line), tokens[0],
                      self.nest(), pop_given="pop" in places)
         if "ahead" in places:
@@ -642,6 +649,8 @@ class _Assembler:
             raise SourceError("end without loop", tokens[0],
                               "after .raw there is none" if self.raw else "")
         number, at, item = self.loops.pop()
+        if item is None:
+            return
         span = len(self.items) - at - 1
         if span == 0:
             raise SourceError("this loop has no body", item.token, "the least is a nop")
@@ -1101,6 +1110,10 @@ class _Assembler:
         if count < 0:
             raise SourceError(f"a repetition of {count} times", parts[0][0])
         for index in range(count):
+            self.statements += 1
+            if self.statements > _STATEMENTS:
+                raise SourceError(f"more than {_STATEMENTS} statements after expansion",
+                                  parts[0][0], "use loop in place of .repeat")
             with _Inside(self):
                 if counter is not None:
                     self.scope.names[counter.text] = _Symbol("constant", Value(Fraction(index)),
@@ -1196,7 +1209,7 @@ class _Assembler:
     # The second pass.
 
     def close(self):
-        for _, _, item in self.loops:
+        for item in (item for _, _, item in self.loops if item is not None):
             self.report(item.line, SourceError("this loop has no end", item.token, "add end"))
         if not self.items:
             self.report(Line(self.file, 0, ""),
