@@ -11,10 +11,11 @@ from quantacore.firmware.assembly import Assembly, Interval, Parameter
 from quantacore.firmware.diagnostics import AssemblyError, Diagnostic
 from quantacore.firmware.disassembler import disassemble
 from quantacore.firmware.image import Image, ImageError, upload_words
+from quantacore.firmware.prover import Proof, ProofError, prove
 from quantacore.firmware.words import Instruction, Pair, R, WordError, decode, encode
 
 __all__ = [
     "assemble", "assemble_file", "Assembly", "Interval", "Parameter", "AssemblyError", "Diagnostic",
-    "disassemble", "Image", "ImageError", "upload_words", "Instruction", "Pair", "R", "WordError",
-    "decode", "encode",
+    "disassemble", "prove", "Proof", "ProofError", "Image", "ImageError", "upload_words",
+    "Instruction", "Pair", "R", "WordError", "decode", "encode",
 ]
