@@ -8,6 +8,7 @@ True
 
 from quantacore.firmware.assembler import assemble, assemble_file
 from quantacore.firmware.assembly import Assembly, Interval, Parameter
+from quantacore.firmware.builder import Program
 from quantacore.firmware.diagnostics import AssemblyError, Diagnostic
 from quantacore.firmware.disassembler import disassemble
 from quantacore.firmware.image import Image, ImageError, upload_words
@@ -17,5 +18,5 @@ from quantacore.firmware.words import Instruction, Pair, R, WordError, decode, e
 __all__ = [
     "assemble", "assemble_file", "Assembly", "Interval", "Parameter", "AssemblyError", "Diagnostic",
     "disassemble", "prove", "Proof", "ProofError", "Image", "ImageError", "upload_words",
-    "Instruction", "Pair", "R", "WordError", "decode", "encode",
+    "Instruction", "Pair", "Program", "R", "WordError", "decode", "encode",
 ]
