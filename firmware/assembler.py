@@ -676,6 +676,23 @@ class _Assembler:
             rest = tokenize(Line("<define>", 1, self.defines[name.text]))
         self.define(name, "constant", self.only_value(rest, tokens[0]))
 
+    def dir_channel(self, tokens, line):
+        self.named_number(tokens, CHANNELS, self.out.channels, ".channel stokes 0")
+
+    def dir_line(self, tokens, line):
+        self.named_number(tokens, TTL_LINES, self.out.ttl_lines, ".line shutter 3")
+
+    def named_number(self, tokens, count, names, example):
+        """A constant that is also what a sheet shows."""
+        name = self.name_after(tokens, 1, example)
+        value = self.only_value(tokens[2:], tokens[0])
+        number = self.whole(value, tokens[2])
+        if not 0 <= number < count:
+            raise SourceError(f"there is no {tokens[0].text[1:]} {number}", tokens[2],
+                              f"they are 0 to {count - 1}")
+        self.define(name, "constant", Value(Fraction(number)))
+        names[number] = name.text
+
     def only_value(self, tokens, head):
         if not tokens:
             raise SourceError(f"{head.text} needs a value", head)
@@ -1066,6 +1083,9 @@ class _Assembler:
                     len(part) == 2):
                 raise SourceError("a macro's parameters are names, or name=default",
                                   part[0] if part else name)
+            if part[0].text in _WORDS:
+                raise SourceError(f"{part[0].text!r} is a word of the language", part[0],
+                                  "take another name")
             parameters.append((part[0].text, part[2:] if len(part) > 2 else None))
         self.define(name, "macro", (name.text, parameters, inner))
 
@@ -1388,9 +1408,14 @@ def _substituted(line, values, trace):
         tokens = line.tokens if isinstance(line, _Tokens) else tokenize(line)
     except SourceError:
         return Line(line.file, line.number, line.text, trace)
-    out = []
+    out, begins = [], True
     for index, token in enumerate(tokens):
         after = tokens[index + 1].text if index + 1 < len(tokens) else ""
+        # What a statement begins with is an instruction, whatever the argument is called.
+        head, begins = begins, token.text == ":" and begins or after == ":"
+        if head and after != ":" and token.text != ":":
+            out.append(token)
+            continue
         if token.kind != "name" or token.text not in values or after == "=":
             out.append(token)
             continue
@@ -1468,5 +1493,5 @@ _WORDS = ("for", "in", "and", "or", "not", "else", "forever", "timeout",
           *sorted({o.name for found in OPERANDS.values() for o in found if o.kind == "flag"}))
 #: Directives of one line, and the method that does them.
 DIRECTIVES = {f".{name}": f"dir_{name}" for name in (
-    "const", "reg", "assume", "param", "entry", "name", "tick", "settle", "decoder", "raw",
+    "const", "channel", "line", "reg", "assume", "param", "entry", "name", "tick", "settle", "decoder", "raw",
     "error", "include", "envelope", "points", "wave")}

@@ -153,6 +153,8 @@ class Assembly:
     settle_ticks : int or None
         Least time from ``SWITCH`` to ``ARM``; ``None`` if nothing was declared.
     decoder : DecoderRate or None
+    channels, ttl_lines : dict
+        Number -> name, where one was declared.
     tick_s : Fraction
     source : str
         SHA-256 of the source, in hex.
@@ -172,6 +174,8 @@ class Assembly:
     ahead: dict = dataclasses.field(default_factory=dict)
     settle_ticks: int | None = None
     decoder: DecoderRate | None = None
+    channels: dict = dataclasses.field(default_factory=dict)
+    ttl_lines: dict = dataclasses.field(default_factory=dict)
     tick_s: Fraction = DEFAULT_TICK
     source: str = ""
     warnings: list = dataclasses.field(default_factory=list)

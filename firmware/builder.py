@@ -239,6 +239,16 @@ class Program:
         """Declare a constant of the language: text or a number."""
         self._write(f".const {name} = {value}")
 
+    def channel(self, name, number):
+        """Name a channel, for the language and for the sheet. Returns its number."""
+        self._write(f".channel {name} {number}")
+        return number
+
+    def ttl_line(self, name, number):
+        """Name a TTL line. Returns its number."""
+        self._write(f".line {name} {number}")
+        return number
+
     def settle(self, time):
         """Declare the least time from ``switch`` to ``arm``."""
         self._write(f".settle {self.time(time)}")

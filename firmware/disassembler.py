@@ -142,6 +142,8 @@ def _head(assembly):
     out.append(f".tick {float(assembly.tick_s * 10**12):.17g}ps" if (
         (assembly.tick_s * 10**12).denominator == 1) else
         f".tick {assembly.tick_s.numerator}s/{assembly.tick_s.denominator}")
+    out += [f".channel {name} {number}" for number, name in assembly.channels.items()]
+    out += [f".line {name} {number}" for number, name in assembly.ttl_lines.items()]
     if assembly.settle_ticks is not None:
         out.append(f".settle {assembly.settle_ticks}")
     if assembly.decoder is not None:

@@ -8,6 +8,7 @@ import json
 import struct
 import zlib
 from fractions import Fraction
+from pathlib import Path
 
 from quantacore.firmware.assembly import (
     Assembly,
@@ -116,7 +117,9 @@ class Image:
             It is too large for a slot.
         """
         assembly.check_sizes()
-        files = sorted({line.file for line in assembly.lines})
+        # Names alone: where they were is of no use elsewhere.
+        names = [Path(line.file).name for line in assembly.lines]
+        files = sorted(set(names))
         meta = {
             "name": assembly.name, "tick_s": str(assembly.tick_s), "entries": assembly.entries,
             "parameters": {name: dataclasses.asdict(p) for name, p in assembly.parameters.items()},
@@ -124,11 +127,14 @@ class Image:
             "ahead": {str(pc): [i.low, i.high] for pc, i in assembly.ahead.items()},
             "labels": assembly.labels, "settle_ticks": assembly.settle_ticks,
             "decoder": dataclasses.asdict(assembly.decoder) if assembly.decoder else None,
+            "channels": {str(n): name for n, name in assembly.channels.items()},
+            "ttl_lines": {str(n): name for n, name in assembly.ttl_lines.items()},
             "waves": [[w.name, list(w.channels)] for w in assembly.waves],
             "envelopes": [[e.name, list(e.channels), e.base, e.points]
                           for e in assembly.allocations],
             "files": files,
-            "lines": [[files.index(line.file), line.number] for line in assembly.lines],
+            "lines": [[files.index(name), line.number]
+                      for name, line in zip(names, assembly.lines, strict=True)],
             "source": assembly.source,
             "proof": proof.summary() if proof is not None else None,
         }
@@ -156,6 +162,8 @@ class Image:
             ahead={int(pc): Interval(*i) for pc, i in meta["ahead"].items()},
             settle_ticks=meta["settle_ticks"],
             decoder=DecoderRate(**meta["decoder"]) if meta["decoder"] else None,
+            channels={int(n): name for n, name in meta["channels"].items()},
+            ttl_lines={int(n): name for n, name in meta["ttl_lines"].items()},
             tick_s=Fraction(meta["tick_s"]), source=meta["source"])
 
     def to_bytes(self):
