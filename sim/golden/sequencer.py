@@ -246,7 +246,7 @@ class SequencerModel:
         RUNNING, HALTED or FAULT; IDLE before the first start.
     fault : Fault
     pc : int
-        Address of the instruction issued last, or of the one that was refused.
+        Address of the instruction issued last, or of the one that was refused; 0 before any.
     tick : int
         While RUNNING the tick of the next issue, if ``waiting`` that of the wait that was issued.
     waiting : bool
@@ -275,7 +275,7 @@ class SequencerModel:
         self._frame = [0, 0]
         self._next_pc = 0
         # Strobes before these ticks are forgotten.
-        self._verdict_from = 0
+        self._verdict_from = self._armed = 0
         self._frame_from = [0, 0]
         self._world = World()
 
@@ -286,24 +286,26 @@ class SequencerModel:
         self._program = [*program, *[0] * (PROGRAM_DEPTH - len(program))]
         self._code = [None] * PROGRAM_DEPTH
 
-    def start(self, tick, world, *, pc=0):
+    def start(self, tick, world, *, pc=0, since=None):
         """Let the first instruction, that at ``pc``, be issued in ``tick``.
 
         Registers stay as the last program left them; loops, calls, the barrier, the verdict and
-        the frames do not: of verdicts and frames only those from ``tick`` on count.
+        the frames do not: of verdicts and frames only those from tick ``since`` on count, which is
+        ``tick`` if left out.
         """
-        self._keep(tick)
+        since = tick if since is None else since
+        self._keep(since)
         self._world = world
         self.commands = []
         self.state = SequencerState.RUNNING
         self.fault = Fault.NONE
         self.tick = self.started = tick
-        self.pc = self._next_pc = pc
+        self._next_pc = pc
         self.waiting = False
         self.barrier = 0
         self.loops, self.calls = [], []
-        self._verdict_from = tick
-        self._frame_from = [tick, tick]
+        self._verdict_from = self._armed = since
+        self._frame_from = [since, since]
 
     def _keep(self, until):
         """Remember what GET can still ask for of a world that is about to be another one."""
@@ -350,12 +352,12 @@ class SequencerModel:
         return obs[i - 1] if i else self._frame[basis]
 
     def _verdict_at(self, tick):
-        """Pattern of the last verdict up to ``tick``, and whether it is not forgotten."""
+        """Pattern of the last verdict up to ``tick``, and whether it came after the last ARM."""
         ticks, indices = self._world.verdicts
         i = bisect_right(ticks, tick)
         if not i:
             return self._verdict, False
-        return indices[i - 1], ticks[i - 1] >= self._verdict_from
+        return indices[i - 1], ticks[i - 1] >= self._armed
 
     def _source(self, source, tick):
         if source is Source.TICK_LOW:
@@ -526,7 +528,7 @@ class SequencerModel:
                     break
                 tick = then
             elif kind == _ARM:
-                self._verdict_from = tick + 1
+                self._verdict_from = self._armed = tick + 1
                 tick += dwell
             elif kind == _SYN:
                 if arguments[0]:

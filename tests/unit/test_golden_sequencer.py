@@ -596,6 +596,10 @@ def test_start_forgets_the_verdict():
     assert model.halt_code == 16
     get = encode(Op.GET, dwell=3, source=Source.VERDICT, rd=7)
     assert result([get], world=World(verdicts=[(T - 1, 2)])) == 2
+    model = SequencerModel(program)
+    model.start(T, World(verdicts=[(T - 1, 2)]), since=T - 1)
+    model.advance(FOREVER)
+    assert model.halt_code == 2
 
 
 def test_get_of_the_verdict():
@@ -604,6 +608,11 @@ def test_get_of_the_verdict():
     assert result([nop(2), get], world=world) == 0
     assert result([nop(3), get], world=world) == 0x16
     assert result([nop(3), ARM, get], world=world) == 6
+    # BRH uses a verdict up, but it has been all the same.
+    program = verdict_program(herald(timeout=9), target=100)
+    program[106] = encode(Op.JMP, dwell=6, target=1)
+    program[1:3] = get, HALT
+    assert run(program, world=world).registers[7] == 0x16
 
 
 # -- frames ----------------------------------------------------------------------------------------
