@@ -291,10 +291,11 @@ class SequencerModel:
 
         Registers stay as the last program left them; loops, calls, the barrier, the verdict and
         the frames do not: of verdicts and frames only those from tick ``since`` on count, which is
-        ``tick`` if left out.
+        ``tick`` if left out. ``world`` takes the place of the one before, whose strobes before
+        ``since`` GET can still find, unless :meth:`leave` said another tick.
         """
         since = tick if since is None else since
-        self._keep(since)
+        self.leave(since)
         self._world = world
         self.commands = []
         self.state = SequencerState.RUNNING
@@ -307,14 +308,15 @@ class SequencerModel:
         self._verdict_from = self._armed = since
         self._frame_from = [since, since]
 
-    def _keep(self, until):
-        """Remember what GET can still ask for of a world that is about to be another one."""
+    def leave(self, until):
+        """Nothing more happens in this world from tick ``until`` on."""
         ticks, indices = self._world.verdicts
         if i := bisect_left(ticks, until):
             self._verdict = indices[i - 1]
         for basis, (ticks, obs, _) in enumerate(self._world.frames):
             if i := bisect_left(ticks, until):
                 self._frame[basis] = obs[i - 1]
+        self._world = World()
 
     # -- the world ---------------------------------------------------------------------------------
 
