@@ -5,7 +5,7 @@ from itertools import chain
 import numpy as np
 from amaranth.hdl import Shape
 
-from quantacore.gateware.layouts.instructions import Fault
+from quantacore.gateware.layouts.instructions import REGISTERS, AnyInstruction, Fault
 from quantacore.gateware.layouts.sequencer import SequencerState
 from quantacore.sim.bench.sequencer_probe import (
     NEVER,
@@ -28,6 +28,9 @@ def _layout(shape):
             for name, field in shape.as_shape()]
 
 
+#: A stop so soon after an instruction may forestall the end that comes of it.
+_END_TICKS = 8
+_RD = AnyInstruction.as_shape()["rd"].offset
 _OFFSETS = {layout: {name: offset for name, offset, _ in _layout(layout)}
             for layout in (WorldEvent, Run)}
 _RESULT, _ENTRY = _layout(RunResult), _layout(TraceEntry)
@@ -133,26 +136,36 @@ class BatchModel:
             begun = result["begun"]
             if run.preset is not None:
                 model.registers[run.preset[0]] = run.preset[1]
-            halt_code = model.halt_code
-            model.start(result["started"], run.world(begun, delta), pc=run.pc, since=begun + 1)
-            stop = result["ended"] - 1
-            stopped = run.stop is not None and stop == begun + run.stop
-            model.advance(stop + 1 if stopped else begun + NEVER)
+            code = model.halt_code
+            until = begun + (NEVER if run.stop is None else run.stop + 1)
+            # One that is stopped before its first instruction leaves `started` as it was.
+            first = result["started"] if result["started"] > begun else until
+            model.start(first, run.world(begun, delta), pc=run.pc, since=begun + 1)
+            model.advance(until)
             model.leave(result["ended"])
             commands += model.commands
             ends.append(len(commands))
-            about = {"waited": model.waited, "barrier": model.barrier, "halt_code": model.halt_code,
-                     "halted": int(model.state is SequencerState.HALTED),
-                     "fault": model.fault.value}
-            if stopped:
-                # A stop wins over an end in the same tick, and over a fault that is found out a
-                # few ticks after the issue.
-                model.halt_code = halt_code
-                about |= {"halted": 0, "fault": Fault.NONE.value, "halt_code": halt_code}
-            else:
-                about["stopped"] = model.stopped
-            if model.commands or not stopped:
+            about = {"waited": model.waited, "barrier": model.barrier}
+            if model.state is SequencerState.RUNNING:
+                about |= {"halted": 0, "fault": Fault.NONE.value, "halt_code": code}
+            elif model.stopped + _END_TICKS < until:
+                about |= {"halted": int(model.state is SequencerState.HALTED),
+                          "fault": model.fault.value, "halt_code": model.halt_code,
+                          "stopped": model.stopped}
+            elif result["halt_code"] in (code, model.halt_code):
+                # Which of two ends comes first is left open. (A halt may show a clock late.)
+                model.halt_code = None
+            if model.commands:
                 about["pc"] = model.pc
+                rd = model.commands[-1][1] >> _RD & REGISTERS - 1
+                if model.waiting:
+                    # What a wait that is stopped leaves in its register is not said.
+                    model.registers[rd] = result["register"]
+                elif "stopped" in about:
+                    about["register"] = model.registers[rd]
+            if about.get("halt_code", 0) is None:
+                del about["halt_code"]
+                model.halt_code = result["halt_code"]
             expected.append(about)
             self.ticks += result["ended"] - begun
         self.commands = commands

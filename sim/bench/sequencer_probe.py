@@ -100,6 +100,8 @@ class RunResult(data.Struct):
     reserved: 6
     #: First tick in which it did not run; the world stood still from then on.
     ended: 64
+    #: The data register that the last command has in its field `rd`.
+    register: 32
 
 
 class TraceEntry(data.Struct):
@@ -157,14 +159,14 @@ class SequencerProbe(wiring.Component):
         The batch is over. High until the next ``go``.
     runs_done : Out(8)
         Runs that are over.
-    results_address : In(6), results : Out(2 * 424)
+    results_address : In(6), results : Out(2 * 456)
         :class:`RunResult` of two runs.
     kept_address : In(11), kept : Out(2 * 160)
         Two commands of the batch.
     commands : Out(32)
         Commands of the batch up to now; more than TRACE_DEPTH are counted, but not kept.
     data_index : In(4), data_value : Out(32)
-        Look at a data register.
+        Look at a data register, while ``done``.
     clear, clearing
         As of the engine; ``clear`` comes with a stop.
     """
@@ -194,8 +196,8 @@ class SequencerProbe(wiring.Component):
         m.submodules.engine = engine = Engine()
         tick = Signal(64)
         m.d.sync += tick.eq(Mux(self.tick_load, self.tick_value, tick + 1))
-        m.d.comb += [engine.tick.eq(tick), engine.data_index.eq(self.data_index),
-                     self.data_value.eq(engine.data_value), self.clearing.eq(engine.clearing)]
+        m.d.comb += [engine.tick.eq(tick), self.data_value.eq(engine.data_value),
+                     self.clearing.eq(engine.clearing)]
 
         def rows(target, depth=_ROWS):
             m.submodules[f"rows_{target.name.lower()}"] = store = memory.Memory(
@@ -287,9 +289,12 @@ class SequencerProbe(wiring.Component):
         command = engine.command.payload
         with m.If(engine.command.valid):
             m.d.sync += pair.eq(command.word)
-        m.d.comb += engine.delta.eq(
-            (_product(tick, _DELTA_K[0], 32) + _product(pair.first, _DELTA_K[1], 32)
-             + _product(pair.second, _DELTA_K[2], 32))[:32].as_signed())
+        m.d.comb += [
+            engine.delta.eq(
+                (_product(tick, _DELTA_K[0], 32) + _product(pair.first, _DELTA_K[1], 32)
+                 + _product(pair.second, _DELTA_K[2], 32))[:32].as_signed()),
+            engine.data_index.eq(Mux(self.done, self.data_index, pair.rd)),
+        ]
 
         # ------------------------------------------------ what came out
         issued = Signal(64)
@@ -320,6 +325,7 @@ class SequencerProbe(wiring.Component):
             result.halt_code.eq(engine.halt_code), result.pc.eq(engine.pc),
             result.fault.eq(engine.fault), result.halted.eq(engine.halted),
             result.barrier.eq(engine.barrier), result.ended.eq(tick),
+            result.register.eq(engine.data_value),
         ]
 
         def banks(name, depth, count, value, address, enable, read_address, out):

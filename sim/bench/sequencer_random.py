@@ -36,6 +36,8 @@ __all__ = ["RandomRun", "Batch", "random_batch", "random_program", "random_world
 
 #: Faults that programs are made to end in.
 FAULTS = [fault for fault in Fault if fault is not Fault.NONE]
+#: From a start to when `release` may come: the first instruction must have been fetched.
+_ARMED_TICKS = 12
 _MASK = PROGRAM_DEPTH - 1
 _PLAIN = [op for op in (Op.NOP, Op.SET, Op.PULSE, Op.FREQ, Op.PHASE, Op.OFFSET, Op.SWITCH, Op.TAG,
                         Op.ARM, Op.SYN)]
@@ -590,7 +592,7 @@ def random_batch(rng, *, runs=100, faulty=0.08, long=0.004):
         elif rng.random() < 0.03:
             run.stop = 1 + int(rng.random() * (limit + 20))
         if rng.random() < 0.1:
-            run.release = 1 + rng.getrandbits(5)
+            run.release = _ARMED_TICKS + rng.getrandbits(5)
         if rng.random() < 0.2:
             run.preset = rng.getrandbits(4), rng.getrandbits(32)
         if rng.random() < 0.3:
