@@ -49,7 +49,7 @@ class Channel(wiring.Component):
 
     Sample n is at the output in tick n + DAC_LATENCY. Inputs that act on sample n come in tick
     n + their stage. Two block RAMs of envelope points, even ones and odd ones, so that both ends of
-    a line are read at once; one for the carrier; four multipliers.
+    a line are read at once; two for the carrier; four multipliers.
 
     Members
     -------
