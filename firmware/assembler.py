@@ -168,7 +168,8 @@ def assemble(text, *, file="<text>", defines=None, folder=None, name=None):
 def assemble_file(path, *, defines=None):
     """Assemble a file; see :func:`assemble`."""
     path = Path(path)
-    return assemble(path.read_text(encoding="utf-8"), file=str(path), folder=path.parent,
+    file = path.name if path.parent == LIBRARY else str(path)
+    return assemble(path.read_text(encoding="utf-8"), file=file, folder=path.parent,
                     defines=defines, name=path.stem)
 
 
@@ -1231,7 +1232,7 @@ class _Assembler:
     def close(self):
         for item in (item for _, _, item in self.loops if item is not None):
             self.report(item.line, SourceError("this loop has no end", item.token, "add end"))
-        if not self.items:
+        if not self.items and not self.diagnostics:
             self.report(Line(self.file, 0, ""),
                         SourceError("the program has no instruction", None, "the least is halt"))
         for name in sorted(set(self.defines) - self.used_defines):
@@ -1493,5 +1494,5 @@ _WORDS = ("for", "in", "and", "or", "not", "else", "forever", "timeout",
           *sorted({o.name for found in OPERANDS.values() for o in found if o.kind == "flag"}))
 #: Directives of one line, and the method that does them.
 DIRECTIVES = {f".{name}": f"dir_{name}" for name in (
-    "const", "channel", "line", "reg", "assume", "param", "entry", "name", "tick", "settle", "decoder", "raw",
-    "error", "include", "envelope", "points", "wave")}
+    "const", "channel", "line", "reg", "assume", "param", "entry", "name", "tick", "settle",
+    "decoder", "raw", "error", "include", "envelope", "points", "wave")}
