@@ -303,7 +303,7 @@ class _Sheet:
             places += [n * step_ticks for n in range(first, int(end / step_ticks + 1e-9) + 1)]
             for place in places:
                 at = x + (place - begin) * (x_end - x) / max(1e-9, end - begin)
-                if at - last < 62:
+                if at - last < 62 or at > _WIDTH - _LEFT - _RIGHT - 18:
                     continue
                 last = at
                 label = _time(round(place * tick_ns, 3), 1e-9) if place else "0"
