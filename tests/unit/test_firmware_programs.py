@@ -15,7 +15,7 @@ from quantacore.firmware import (
 )
 from quantacore.firmware.documents import listings, programs, sheets, with_tables
 from quantacore.firmware.timeline import walk
-from quantacore.gateware.layouts.instructions import Op
+from quantacore.gateware.layouts.instructions import DELAY_TICKS, Op
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
@@ -80,8 +80,8 @@ def pulses(name, **options):
 
 def test_stirap_has_stokes_first_and_the_delay_asked_for():
     found = {channel: begin for channel, begin, *_ in pulses("stirap_transfer")}
-    # 5 ticks, and the parameter's 320 ns.
-    assert found["pump_ch"] - found["stokes_ch"] == 5 + 40
+    # The instructions between, and the parameter's 320 ns.
+    assert found["pump_ch"] - found["stokes_ch"] == 1 + DELAY_TICKS + 40
 
 
 def test_photon_ends_with_the_reversed_order():

@@ -8,6 +8,12 @@ import pytest
 from quantacore.firmware import assemble, prove
 from quantacore.firmware.sheet import sheet_html, sheet_svg
 from quantacore.firmware.timeline import walk, wave_shape
+from quantacore.gateware.layouts.instructions import (
+    BRANCH_TICKS,
+    DELAY_TICKS,
+    TIMEOUT_TICKS,
+    TRIGGER_TICKS,
+)
 
 HEAD = """
 .channel stokes 0
@@ -28,7 +34,7 @@ def test_pulses_have_times_and_amplitudes():
     found = shown("nop for 10\npulse 0, w, 0.5, defer=5\ndelay gap\npulse 1, w, -0.5\nhalt",
                   "pulse")
     assert [(s.lane, s.begin, s.end, s.value) for s in found] == [
-        (0, 15, 140, 16384), (1, 65, 190, -16384)]
+        (0, 15, 140, 16384), (1, 61 + DELAY_TICKS, 186 + DELAY_TICKS, -16384)]
 
 
 def test_a_pulse_that_is_cut_ends_there():
@@ -44,7 +50,8 @@ def test_a_pulse_without_end_lasts_to_the_end():
 def test_loops_are_folded_and_say_how_often():
     found = shown("loop 1000\nloop 7\npulse 0, w, 0.5 for 200\nend\nend\nhalt", "loop")
     assert [(s.value, s.depth, s.begin, s.end) for s in found] == [
-        (1000, 0, 6, 212), (7, 1, 12, 212)]
+        (1000, 0, BRANCH_TICKS, 2 * BRANCH_TICKS + 200),
+        (7, 1, 2 * BRANCH_TICKS, 2 * BRANCH_TICKS + 200)]
     assert len(shown("loop 9\npulse 0, w, 0.5 for 200\nend\nhalt", "pulse", unfold=3)) == 3
 
 
@@ -59,10 +66,10 @@ def test_waits_and_timeouts():
     text = "here: waittrig r2, rise, 1, 100, x\ntag 1\nhalt\nx: tag 2\nhalt"
     wait, = shown(text, "wait")
     assert (wait.begin, wait.end, wait.value) == (0, 25, 100)
-    assert shown(text, "mark")[0].begin == 27
-    assert shown(text, "mark", choices={"here": 60})[0].begin == 62
+    assert shown(text, "mark")[0].begin == 25 + TRIGGER_TICKS
+    assert shown(text, "mark", choices={"here": 60})[0].begin == 60 + TRIGGER_TICKS
     late = shown(text, "mark", choices={"here": "timeout"})[0]
-    assert (late.value, late.begin) == (2, 105)
+    assert (late.value, late.begin) == (2, 100 + TIMEOUT_TICKS)
 
 
 def test_a_program_that_repeats_is_cut():
