@@ -13,7 +13,8 @@ from amaranth.hdl import Shape
 
 from quantacore.firmware.assembler import LIBRARY, MNEMONICS, assemble_file, form_of
 from quantacore.firmware.sheet import sheet_svg
-from quantacore.firmware.words import least
+from quantacore.firmware.words import R, least
+from quantacore.gateware.layouts import instructions, sequencer
 from quantacore.gateware.layouts.instructions import FORMATS, AluFunction, Op
 
 __all__ = ["programs", "sheets", "listings", "tables", "with_tables", "main"]
@@ -58,8 +59,9 @@ def _costs():
     rows = ["| instruction | least dwell, ticks |", "|---|--:|"]
     for op in Op:
         if op is Op.LOOP:
-            full = {"span": 9, "count": 1}
-            rows.append(f"| `LOOP` of 5 words or more | {least(op, full)} |")
+            short, full = instructions.SHORT_LOOP, {"span": instructions.SHORT_LOOP, "count": 1}
+            rows.append(f"| `LOOP` of {short} words or more | {least(op, full)} |")
+            rows.append(f"| the same, count in a register | {least(op, {**full, 'count': R(1)})} |")
             rows.append(f"| `LOOP` of fewer | {least(op, {**full, 'span': 1})} |")
             continue
         if op is Op.ALU:
@@ -85,9 +87,40 @@ def _mnemonics():
     return rows
 
 
+_CONSTANTS = {
+    "COMMAND_LATENCY": "from an instruction's tick to the command on the bus to channels and lines",
+    "BRANCH_TICKS": "least dwell of `JMP`, `CALL`, `RET`, `BR` (taken or not), of a short `LOOP`",
+    "SHORT_LOOP": "a body of fewer words is a short one (a number of words)",
+    "DATA_TICKS": "least dwell of `LI`, `ALU`, `GET`: the next instruction sees the result",
+    "MUL_TICKS": "the same of a multiplication",
+    "LDT_TICKS": "the same of `LDT`",
+    "DELAY_TICKS": "least dwell of `DELAY`",
+    "UNTIL_TICKS": "`WAITUNTIL` is issued at least so long before its time",
+    "FREQ_TICKS": "from `FREQ` to the first sample at the new frequency; its least dwell",
+    "TRIGGER_TICKS": "from the tick that ends `WAITTRIG`, `BARRIER`, `DEC` to the next instruction",
+    "TIMEOUT_TICKS": "from the last tick of a wait to the instruction at its target",
+    "VERDICT_TICKS": "from a verdict to the first instruction of its entry",
+    "TTL_LATENCY": "from `SET` to the level of a fast line",
+    "DAC_LATENCY": "from an instruction to its sample at a channel's output, and to other lines",
+    "START_TICKS": "from `start_time` to the first instruction",
+    "MARK_DEPTH": "marks that may wait (a number of marks)",
+    "MARK_TICKS": "ticks in which a mark leaves",
+}
+
+
+def _constants():
+    rows = ["| name | value | what |", "|---|--:|---|"]
+    for name, what in _CONSTANTS.items():
+        value = getattr(instructions, name, None)
+        rows.append(f"| `{name}` | {getattr(sequencer, name) if value is None else value} | "
+                    f"{what} |")
+    return rows
+
+
 def tables():
     """Name of a marker in the documents -> lines between its ends."""
-    return {"formats": _formats(), "costs": _costs(), "statements": _mnemonics()}
+    return {"formats": _formats(), "costs": _costs(), "statements": _mnemonics(),
+            "constants": _constants()}
 
 
 def with_tables(text):
