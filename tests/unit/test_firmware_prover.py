@@ -304,13 +304,13 @@ def proven_and_run(seed):
     return proof.ok, runs, wrong
 
 
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("part", range(5))
 def test_what_is_proven_never_goes_wrong(part):
-    results = [proven_and_run(part * 100_000 + seed) for seed in range(120)]
+    results = [proven_and_run(part * 100_000 + seed) for seed in range(100)]
     proven = sum(ok for ok, _, _ in results)
     refused = [wrong for ok, _, wrong in results if not ok]
     # Both kinds are met, and many of the refused ones do go wrong.
-    assert proven > 50 and sum(refused) > len(refused) // 4
+    assert proven > 40 and sum(refused) > len(refused) // 4
 
 
 def plant(monkeypatch, bug):
