@@ -427,8 +427,23 @@ class Engine:
         """Names of the recorded outputs, by line number."""
         return tuple(self.library.info["outputs"])
 
+    @property
+    def pins(self):
+        """Names of the inputs that :meth:`set_pin` sets."""
+        return tuple(self.library.info["pins"])
+
+    def set_pin(self, name, value):
+        """Set an input that stands still otherwise: a sequencer's ``emergency``, ``inputs`` or
+        ``peers``. All are 0 at first; a power cycle leaves them as they are."""
+        if name not in self.pins:
+            raise ValueError(f"This node has no pin {name!r}; it has "
+                             f"{', '.join(self.pins) or 'none'}")
+        if not 0 <= value < 1 << 32:
+            raise ValueError(f"A pin takes 0 to 2**32 - 1, not {value!r}")
+        self._lib.qc_pin(self._live(), self.pins.index(name), value)
+
     def take_outputs(self):
-        """Changes of the outputs (triggers, sync, running) since the last call.
+        """Changes of the outputs (triggers, sync, running, a sequencer's) since the last call.
 
         Returns
         -------
@@ -445,4 +460,6 @@ class Engine:
         if count:
             self._lib.qc_output_edges(handle, ticks.ctypes.data, lines.ctypes.data,
                                       levels.ctypes.data, count)
+            order = np.argsort(ticks, kind="stable")
+            ticks, lines, levels = ticks[order], lines[order], levels[order]
         return ticks, lines, levels
