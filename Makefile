@@ -47,7 +47,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt tools/find_python.sh tools/ch
 	"$$python" -m venv "$(VENV)" || { \
 	  echo "No virtual environment: install your system's package for it (Debian: python3-venv)" \
 	    >&2; exit 1; }
-	@echo "installing what QuantaCore needs into $(VENV) (about 0.7 GB, a minute or two) ..."
+	@echo "installing what QuantaCore needs into $(VENV) (about 0.8 GB, a minute or two) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  -c constraints.txt --editable '.[test]'
 	@touch $@

@@ -42,6 +42,16 @@ SHOWN = (
     "decoder_area/*/lut4",
     "decoder_area/*/bram",
     "decoder_area/*/fmax",
+    "dds/*/sfdr",
+    "dds/*/snr",
+    "dds/*/worst_error",
+    "dds/*/phase_error",
+    "dds/*/gateware_differences",
+    "stirap_quantisation/*ns/added_infidelity",
+    "sequencer_area/*/lut4",
+    "sequencer_area/*/bram",
+    "sequencer_area/*/dsp",
+    "sequencer_area/*/fmax",
 )
 
 

@@ -26,7 +26,7 @@ KEYS = [field.name for field in fields(Row)]
 #: Quantities that are right only if they are zero.
 ZERO = {"wrong_values", "wrong", "hangs", "mismatches", "differences", "unaccounted",
         "unreported", "records_different", "missing", "retries_not_counted",
-        "wrong_digits", "tag_differences", "false", "gateware_differences"}
+        "wrong_digits", "tag_differences", "false", "gateware_differences", "phase_error"}
 
 
 @dataclass

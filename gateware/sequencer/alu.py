@@ -18,7 +18,7 @@ class Alu(wiring.Component):
     start : In(1)
         Operands and function are there.
     function : In(AluFunction), shift : In(5), x, y : In(32)
-        Function and shift are held until the result is there.
+        Function and shift are there a clock before ``start``, and held until the result is.
     valid : Out(1), result : Out(32)
         High for one clock: one clock after ``start``, or five for a multiplication. The result
         is 0 at all other times.
@@ -39,6 +39,8 @@ class Alu(wiring.Component):
         # Sums, shifts and bits each in a register of their own; those not asked for are 0.
         # To the left is to the right of the bits in reverse; the far part of a shift comes later.
         total, bits, shifted = Signal(32), Signal(32), Signal(32)
+        minus = Signal()
+        m.d.sync += minus.eq(function == AluFunction.SUB)
         near, far, reverse = Signal(signed(33)), Signal(3), Signal()
         moved = (near >> (far << 2))[:32]
         m.d.comb += shifted.eq(Mux(reverse, moved[::-1], moved))
@@ -46,7 +48,6 @@ class Alu(wiring.Component):
         with m.If(self.start):
             with m.Switch(function):
                 with m.Case(AluFunction.ADD, AluFunction.SUB):
-                    minus = function == AluFunction.SUB
                     m.d.sync += total.eq(x + (y ^ minus.replicate(32)) + minus)
                 with m.Case(AluFunction.AND):
                     m.d.sync += bits.eq(x & y)

@@ -22,11 +22,11 @@ __all__ = ["PULSE_STAGE", "PHASE_STAGE", "FREQUENCY_STAGE", "OFFSET_STAGE", "Pul
 #: position is known in the tick after.
 PULSE_STAGE = 4
 #: The same of a phase offset for sample T,
-PHASE_STAGE = 5
+PHASE_STAGE = 6
 #: of the frequency from sample T on,
-FREQUENCY_STAGE = 5
+FREQUENCY_STAGE = 6
 #: and of a direct offset for sample T.
-OFFSET_STAGE = 13
+OFFSET_STAGE = 15
 
 _POSITION_BITS = (ENVELOPE_POINTS - 1).bit_length() + STEP_FRACTION_BITS
 #: Bits between two envelope points that interpolation goes by.
@@ -104,12 +104,14 @@ class Channel(wiring.Component):
         envelope = self._envelope(m, position)
         carrier = self._carrier(m)
 
-        # 8: the carrier's sign goes into the gain. 12, 13: gain. Only -1 times -1 is too large.
-        gain = delayed(m, Mux(active, amplitude, 0), 2, "amplitude")
+        # 9: the carrier's sign goes into the gain. 13, 14: gain. Only -1 times -1 is too large.
+        # Before each multiplier is a register that only waits: a sum and the way to a multiplier,
+        # of which there are few, do not fit one clock.
+        gain = delayed(m, Mux(active, amplitude, 0), 3, "amplitude")
         turned = Signal(signed(SAMPLE_BITS + 1))
         m.d.sync += turned.eq((gain ^ carrier.minus.replicate(SAMPLE_BITS + 1)) + carrier.minus)
-        gain = delayed(m, turned, 3, "gain")
-        scaled_product = Signal(signed(SAMPLE_BITS + _GUARD_BITS + SAMPLE_BITS))
+        gain = delayed(m, turned, 3, "gain", free=True)
+        scaled_product = Signal(signed(SAMPLE_BITS + _GUARD_BITS + SAMPLE_BITS), reset_less=True)
         m.d.sync += scaled_product.eq(envelope * gain)
         scaled = Signal(signed(SAMPLE_BITS + _GUARD_BITS))
         rounded = Signal(signed(SAMPLE_BITS + _GUARD_BITS + 1))
@@ -117,12 +119,14 @@ class Channel(wiring.Component):
         m.d.comb += rounded.eq(((scaled_product >> SAMPLE_BITS - 2) + 1) >> 1)
         m.d.sync += scaled.eq(Mux(too_large, (1 << len(scaled) - 1) - 1, rounded))
 
-        # 14: carrier. 15: offset, and rounding with the same addition. 16: saturation.
+        # 16: carrier. 17: offset, and rounding with the same addition. 18: saturation.
+        scaled = delayed(m, scaled, 1, "scaled", free=True)
+        magnitude = delayed(m, carrier.magnitude, 1, "magnitude", free=True)
         offset = Signal(signed(SAMPLE_BITS))
         with m.If(self.offset_set):
             m.d.sync += offset.eq(self.offset)
-        product = Signal(signed(len(scaled) + COSINE_BITS))
-        m.d.sync += product.eq(scaled * carrier.magnitude)
+        product = Signal(signed(len(scaled) + COSINE_BITS), reset_less=True)
+        m.d.sync += product.eq(scaled * magnitude)
         total = Signal(signed(SAMPLE_BITS + 2))
         fraction_bits = len(scaled) - 1 + COSINE_BITS - 1 - (SAMPLE_BITS - 1)
         m.d.sync += total.eq(
@@ -176,16 +180,16 @@ class Channel(wiring.Component):
         return position, amplitude, active
 
     def _envelope(self, m, position):
-        """Envelope at a position, 6 ticks later."""
+        """Envelope at a position, 7 ticks later."""
         whole = position[STEP_FRACTION_BITS:]
         half = len(whole) - 1
-        # 6: where the line's ends are. 7: block RAM. 8: a register, for block RAM is slow.
+        # 6: block RAM. 7: a register, for block RAM is slow.
         even_address, odd_address = Signal(half), Signal(half)
-        m.d.sync += [even_address.eq(whole[1:] + whole[0]), odd_address.eq(whole[1:])]
+        m.d.comb += [even_address.eq(whole[1:] + whole[0]), odd_address.eq(whole[1:])]
         ends = []
         for k, (name, address) in enumerate((("even", even_address), ("odd", odd_address))):
             m.submodules[name] = bank = RAM(width=SAMPLE_BITS, depth=SLOTS * ENVELOPE_POINTS // 2)
-            end = Signal(signed(SAMPLE_BITS), name=name)
+            end = Signal(signed(SAMPLE_BITS), name=name, reset_less=True)
             m.d.comb += [
                 bank.write.eq(self.points_write), bank.write_address.eq(self.points_address),
                 bank.write_data.eq(self.points.word_select(k, SAMPLE_BITS)),
@@ -194,34 +198,33 @@ class Channel(wiring.Component):
             m.d.sync += end.eq(bank.read_data)
             ends.append(end)
         even, odd = ends
-        from_odd = delayed(m, whole[0], 3, "from_odd")
+        from_odd = delayed(m, whole[0], 2, "from_odd")
         fraction = delayed(m, position[STEP_FRACTION_BITS - _FRACTION_BITS:STEP_FRACTION_BITS],
-                           4, "fraction")
-        # 9: the line's beginning and slope. 10: along it. 11: sum.
+                           4, "fraction", free=True)
+        # 8: the line's beginning and slope. 10: along it. 11: sum.
         begin, slope = Signal(signed(SAMPLE_BITS)), Signal(signed(SAMPLE_BITS + 1))
-        with m.If(from_odd):
-            m.d.sync += [begin.eq(odd), slope.eq(even - odd)]
-        with m.Else():
-            m.d.sync += [begin.eq(even), slope.eq(odd - even)]
-        product = Signal(signed(len(slope) + len(fraction)))
+        first, second = Mux(from_odd, odd, even), Mux(from_odd, even, odd)
+        m.d.sync += [begin.eq(first), slope.eq(second - first)]
+        slope = delayed(m, slope, 1, "slope", free=True)
+        product = Signal(signed(len(slope) + len(fraction)), reset_less=True)
         m.d.sync += product.eq(slope * fraction)
-        begin = delayed(m, begin, 1, "begin")
+        begin = delayed(m, begin, 2, "begin")
         envelope = Signal(signed(SAMPLE_BITS + _GUARD_BITS))
         drop = _FRACTION_BITS - _GUARD_BITS - 1
         m.d.sync += envelope.eq(((product >> drop)
                                  + Cat(C(1, _GUARD_BITS + 1), begin).as_signed()) >> 1)
-        return envelope
+        return delayed(m, envelope, 1, "envelope", free=True)
 
     def _carrier(self, m):
-        """Cosine of the phase: its sign 7 ticks after n, its magnitude 13 ticks after n."""
-        # 6: phase of the oscillator.
+        """Cosine of the phase: its sign 8 ticks after n, its magnitude 14 ticks after n."""
+        # 7: phase of the oscillator.
         frequency, phase = Signal(PHASE_BITS), Signal(PHASE_BITS)
         m.d.sync += phase.eq(phase + frequency)
         with m.If(self.frequency_set):
             m.d.sync += frequency.eq(self.frequency)
             with m.If(self.coherent):
                 m.d.sync += phase.eq(self.start)
-        # 7: with the offset, whose unit is 2**16 of the oscillator's.
+        # 8: with the offset, whose unit is 2**16 of the oscillator's.
         offset = Signal(32)
         with m.If(self.phase_set):
             m.d.sync += offset.eq(self.phase)

@@ -74,7 +74,7 @@ class Channels(wiring.Component):
     waiting one has begun, that one never does. Either raises ``overlap``.
 
     Commands for channels that are not there are ignored. Reset ends all pulses and zeroes
-    frequencies, phases and offsets, not the memories.
+    frequencies, phases and offsets, not the memories; it has to last 8 clocks.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class Channels(wiring.Component):
 
         # Pulses: the wave is looked up, and the rest waits for it.
         wave = Signal(range(WAVES))
-        asked, asked_3 = Signal(Pulse), Signal(Pulse)
+        asked, asked_3, played = Signal(Pulse), Signal(Pulse), Signal(Pulse)
         at_once = Signal()
         m.d.sync += [
             wave.eq(Mux(pulse.wave_register, command.a, pulse.wave)),
@@ -162,11 +162,13 @@ class Channels(wiring.Component):
             waves.write_data.eq(Value.cast(load.wave)),
             waves.read.eq(1), waves.read_address.eq(Cat(wave, self.slot)),
         ]
-        played = Signal(Pulse)
+        wave_bits = Signal(Shape.cast(Wave).width, reset_less=True)
+        asked_4 = Signal(Pulse)
         m.d.sync += [
-            asked_3.eq(asked), played.eq(asked_3), at_once.eq(asked_3.defer == 0),
-            Value.cast(played.wave).eq(waves.read_data),
+            asked_3.eq(asked), asked_4.eq(asked_3), at_once.eq(asked_3.defer == 0),
+            wave_bits.eq(waves.read_data),
         ]
+        m.d.comb += [played.eq(asked_4), Value.cast(played.wave).eq(wave_bits)]
         pulse_valid = delayed(m, named(Op.PULSE), PULSE_STAGE - decoded, "pulse_valid")
         silence = delayed(m, self.silence, PULSE_STAGE - COMMAND_LATENCY, "silence")
 

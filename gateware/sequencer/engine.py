@@ -451,8 +451,10 @@ class Engine(wiring.Component):
             m.d.sync += open_.eq(1)
         # An entry of a table takes a clock to be found; the one of the timeout is known before.
         found_verdict, missed_entry = Signal(), Signal(range(PROGRAM_DEPTH))
+        found_entry = Signal(range(PROGRAM_DEPTH))
         m.d.sync += [
             found_verdict.eq(looking & met_verdict),
+            found_entry.eq(Mux(self.verdict_valid, self.verdict, last_verdict) << wait.mask[:3]),
             missed_entry.eq(wait.target + Mux(known[Op.BRH], 16 << wait.mask[:3], 0)),
         ]
         missed = looking & expired & ~met_here & ~met_verdict
@@ -497,13 +499,14 @@ class Engine(wiring.Component):
             left_over.eq(Cat(left_low[:32],
                              minuend[32:] + ~subtrahend[32:] + left_low[32])),
         ]
-        late, near = Signal(), Signal()
-        m.d.comb += [
-            near.eq(~left_over[3:48].any()),
-            late.eq(until_at[2] & (~left_over[64] & ~adds | left_over[48:64].any()
-                                   | near & (left_over[:3] < UNTIL_TICKS - 1))),
+        until_set = until_at[2]
+        near = ~left_over[3:64].any()
+        past, soon, far = Signal(), Signal(), Signal()
+        m.d.sync += [
+            past.eq(until_set & ~left_over[64] & ~adds), far.eq(until_set & left_over[48:64].any()),
+            soon.eq(until_set & near & (left_over[:3] < UNTIL_TICKS - 1)),
         ]
-        with m.If(until_at[2]):
+        with m.If(until_set):
             m.d.sync += [remaining.eq(left_over[:48] - (UNTIL_TICKS - 2)), until.eq(0)]
             with m.If(near & (left_over[:3] == UNTIL_TICKS - 1)):
                 m.d.sync += open_.eq(1)
@@ -541,7 +544,7 @@ class Engine(wiring.Component):
             m.d.sync += later.eq(Fault.LOOP_EMPTY)
         with m.If(left & few_left):
             m.d.sync += later.eq(Fault.LOOP_UNDERFLOW)
-        with m.If(late):
+        with m.If(past | soon | far):
             m.d.sync += later.eq(Fault.LATE)
         cause, halted = Signal(Fault), Signal()
         m.d.comb += cease.eq(self.running & (barred | (later != Fault.NONE) | self.stop))
@@ -570,7 +573,7 @@ class Engine(wiring.Component):
             away.eq((missed | found_verdict) & self.running & ~ending),
         ]
         with m.If(found_verdict):
-            m.d.sync += to.eq(wait.target + (last_verdict << wait.mask[:3]))
+            m.d.sync += to.eq(wait.target + found_entry)
         with m.Elif(waiting):
             m.d.sync += to.eq(missed_entry)
         with m.Else():

@@ -127,30 +127,38 @@ class Fetcher(wiring.Component):
             return any_of(value & step.iterate[k].replicate(len(value))
                           for k, value in enumerate(values))
 
-        active_next, some_next = Signal(LOOP_LEVELS), Signal(LOOP_LEVELS)
+        # Both for an address that moves on and for one that stays, because whether it moves is
+        # known last.
         left = Signal(LOOP_LEVELS)
         m.d.comb += left.eq(Mux(self.pop, self.active >> self.pop_levels, self.active))
+        stay, on = {}, {}
+        stay["active"] = Mux(self.redirect, left, ahead_active)
+        stay["some"] = Mux(self.redirect, some, ahead_some)
+        stay["at"] = [Mux(self.redirect, self.target, place) == lasts[k] for k in levels]
+        on["active"] = ahead_active & ~step.drop
+        on["some"] = ahead_some & ~step.iterate | ahead_several & step.iterate
+        on["at"] = [Mux(again, any_of(same[j][k] & step.iterate[j] for j in levels),
+                        after == lasts[k]) for k in levels]
+
+        def named(value, name):
+            signal = Signal(LOOP_LEVELS, name=name)
+            m.d.comb += signal.eq(value)
+            return signal
+
+        for name, case in (("stay", stay), ("on", on)):
+            active, more = named(case["active"], f"{name}_active"), named(case["some"],
+                                                                          f"{name}_some")
+            ends = named(Cat(case["at"]) & active, f"{name}_ends")
+            over = named(~active | ends & ~more, f"{name}_over")
+            reached = ends & Cat(over[k + 1:].all() for k in levels)
+            case["iterate"] = named(reached & more, f"{name}_iterate")
+            case["drop"] = named(reached & ~more, f"{name}_drop")
+            case["active"], case["some"] = active, more
         moves = move & ~self.redirect
-        with m.If(self.redirect):
-            m.d.comb += [active_next.eq(left), some_next.eq(some)]
-        with m.Elif(move):
-            m.d.comb += [active_next.eq(ahead_active & ~step.drop),
-                         some_next.eq(ahead_some & ~step.iterate
-                                      | ahead_several & step.iterate)]
-        with m.Else():
-            m.d.comb += [active_next.eq(ahead_active), some_next.eq(ahead_some)]
-        at_last, over, inner_over = (Signal(LOOP_LEVELS) for _ in range(3))
-        for k in levels:
-            still = Mux(self.redirect, self.target, place) == lasts[k]
-            ahead = Mux(again, any_of(same[j][k] & step.iterate[j] for j in levels),
-                        after == lasts[k])
-            m.d.comb += [at_last[k].eq(Mux(moves, ahead, still)),
-                         inner_over[k].eq(over[k + 1:].all())]
-        m.d.comb += over.eq(~active_next | at_last & ~some_next)
-        m.d.sync += [step.iterate.eq(at_last & active_next & some_next & inner_over),
-                     step.drop.eq(at_last & active_next & ~some_next & inner_over),
-                     ahead_active.eq(active_next), ahead_some.eq(some_next),
-                     ahead_counting.eq(0)]
+        for target, part in ((step.iterate, "iterate"), (step.drop, "drop"),
+                             (ahead_active, "active"), (ahead_some, "some")):
+            m.d.sync += target.eq(Mux(moves, on[part], stay[part]))
+        m.d.sync += ahead_counting.eq(0)
         with m.If(self.redirect):
             m.d.sync += [place.eq(self.target), after.eq(self.target + 1), turn.eq(0),
                          fetching.eq(1), coming.eq(0), self.valid.eq(0),

@@ -32,14 +32,16 @@ class PhaseProduct(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # 1: registers of their own, for multipliers are slow and want their factors near.
-        factor_a, factor_b = Signal(PHASE_BITS), Signal(PHASE_BITS)
+        factor_a = Signal(PHASE_BITS, reset_less=True)
+        factor_b = Signal(PHASE_BITS, reset_less=True)
         m.d.sync += [factor_a.eq(self.frequency), factor_b.eq(self.tick)]
         a = [factor_a.word_select(k, _LIMB) for k in range(3)]
         b = [factor_b.word_select(k, _LIMB) for k in range(3)]
 
         # 2: products of limbs that have something below bit 48.
         def product(i, j):
-            found = Signal(2 * _LIMB if i + j < 2 else _LIMB, name=f"product_{i}{j}")
+            found = Signal(2 * _LIMB if i + j < 2 else _LIMB, name=f"product_{i}{j}",
+                           reset_less=True)
             m.d.sync += found.eq(a[i] * b[j])
             return found
 

@@ -20,10 +20,14 @@ _FRACTION_BITS = COSINE_PHASE_BITS - 2 - 9
 _VALUE_SHIFT, _SLOPE_SHIFT = 4, 6
 
 
-def delayed(m, value, ticks, name):
-    """``value`` as it was so many ticks ago."""
+def delayed(m, value, ticks, name, *, free=False):
+    """``value`` as it was so many ticks ago.
+
+    With ``free`` the last register has no reset, as is right for a multiplier's inputs: the
+    registers that some devices' multipliers have can be used only so.
+    """
     for k in range(ticks):
-        later = Signal.like(value, name=f"{name}_{k + 1}")
+        later = Signal.like(value, name=f"{name}_{k + 1}", reset_less=free and k == ticks - 1)
         m.d.sync += later.eq(value)
         value = later
     return value
@@ -85,12 +89,12 @@ class Cosine(wiring.Component):
         # 2: the table. 3, 4: a register near block RAM, which is slow, and one near the
         # multiplier, which is no faster.
         m.d.comb += port.addr.eq(folded[_FRACTION_BITS:])
-        fraction = delayed(m, folded[:_FRACTION_BITS], 3, "fraction")
-        point = delayed(m, port.data, 2, "point")
+        fraction = delayed(m, folded[:_FRACTION_BITS], 3, "fraction", free=True)
+        point = delayed(m, delayed(m, port.data, 1, "table"), 1, "point", free=True)
         value, slope = point[:value_bits], point[value_bits:]
         # 5: along the line. 6: from the point. Product and value differ in unit by 2**15, and bits
         # of the product below the value's half do not matter.
-        product = Signal(slope_bits + _FRACTION_BITS)
+        product = Signal(slope_bits + _FRACTION_BITS, reset_less=True)
         m.d.sync += product.eq(slope * fraction)
         from_point = delayed(m, value, 1, "value")
         drop = _FRACTION_BITS + _SLOPE_SHIFT - _VALUE_SHIFT - 1
