@@ -527,24 +527,25 @@ def build_component(component, *, progress=None, jobs=2, verilog=None, train=Fal
     return Library(path=folder / f"{digest}.so", info=info, cached=False)
 
 
-def _sources_key(config, link, baud):
+def _sources_key(config, link, baud, train):
     """Names a node without making its Verilog, which takes seconds."""
-    text = f"{config!r} {link} {baud} {gateware_digest()} {tool_key()}"
+    text = f"{config!r} {link} {baud} {train} {gateware_digest()} {tool_key()}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def build_node(config, *, link="pipe", baud=None, progress=None, jobs=2):
+def build_node(config, *, link="pipe", baud=None, progress=None, jobs=2, train=True):
     """The simulator of ``Node(config)`` or, with ``link="uart"``, ``UARTNode(config, baud=baud)``.
 
     A second call with the same configuration and unchanged gateware takes milliseconds.
-    Parameters and errors are those of :func:`build_component`.
+    Parameters and errors are those of :func:`build_component`; a UART node is never trained.
     """
     if link not in ("pipe", "uart"):
         raise ValueError(f"Link must be \"pipe\" or \"uart\", not {link!r}")
     if link == "uart" and not baud:
         raise ValueError("A UART link needs its baud rate, for example baud=3_000_000")
     folder = cache_folder() / "virtual-node"
-    alias = folder / f"node-{_sources_key(config, link, baud)}"
+    train = train and link == "pipe"
+    alias = folder / f"node-{_sources_key(config, link, baud, train)}"
     with contextlib.suppress(OSError):
         library = _stored(folder, alias.read_text().strip())
         if library:
@@ -553,6 +554,6 @@ def build_node(config, *, link="pipe", baud=None, progress=None, jobs=2):
     from quantacore.gateware.node import Node, UARTNode
 
     component = Node(config) if link == "pipe" else UARTNode(config, baud=baud)
-    library = build_component(component, progress=progress, jobs=jobs, train=link == "pipe")
+    library = build_component(component, progress=progress, jobs=jobs, train=train)
     _publish(library.path.stem, alias)
     return library

@@ -13,7 +13,7 @@ __all__ = ["decoder_shape", "node_options"]
 _CONFIG = {"channels": int, "samples": int, "fine": bool, "clock_hz": Fraction,
            "buffer_depth": int, "row_depth": int, "sequencer": int}
 _ENGINE = {"link": str, "baud": int, "host_baud": Fraction, "seed": int, "drive": str,
-           "pulse_samples": int, "start_on": str, "stall": str, "host_bytes": int}
+           "pulse_samples": int, "start_on": str, "stall": str, "host_bytes": int, "train": bool}
 _YES = {"1": True, "true": True, "yes": True, "on": True,
         "0": False, "false": False, "no": False, "off": False}
 
@@ -96,7 +96,7 @@ def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, c
         See :func:`decoder_shape`; by default the node has no decoder.
     options
         ``link``, ``baud``, ``host_baud``, ``seed``, ``drive``, ``pulse_samples``, ``start_on``,
-        ``stall``, ``host_bytes``: the engine's, as values or text.
+        ``stall``, ``host_bytes``, ``train``: the engine's, as values or text.
 
     Raises
     ------
