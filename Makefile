@@ -34,8 +34,9 @@ bench: setup ## all benchmarks; one page in build/bench (BENCH_FLAGS=--quick)
 soak: setup ## the random tests for much longer (SEED=... repeats a run)
 	QUANTACORE_SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TEST_FLAGS)
 
-docs: setup ## documents made from the gateware's layouts
+docs: setup ## documents made from the gateware's layouts, pulse sheets, listings
 	$(BIN)/python -m quantacore.gateware.layouts.documents docs
+	$(BIN)/python -m quantacore.firmware.documents docs tests/unit/listings
 
 setup: $(VENV)/.tools-ready ## the environment alone
 

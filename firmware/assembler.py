@@ -35,6 +35,7 @@ from quantacore.firmware.words import (
     encode,
     least,
 )
+from quantacore.gateware.layouts import instructions
 from quantacore.gateware.layouts.instructions import (
     BRH_ENTRIES,
     LOOP_LEVELS,
@@ -81,6 +82,9 @@ MNEMONICS = {
     **{f"b{c.name.lower()}": (Op.BR, {"condition": c}) for c in Condition},
     **{f.name.lower(): (Op.ALU, {"function": f}) for f in AluFunction},
 }
+#: Constants of the language: what instructions cost, in ticks.
+BUILT_IN = ("BRANCH_TICKS", "DATA_TICKS", "MUL_TICKS", "LDT_TICKS", "DELAY_TICKS", "UNTIL_TICKS",
+            "FREQ_TICKS", "TRIGGER_TICKS", "TIMEOUT_TICKS", "VERDICT_TICKS")
 #: Mnemonics that stand for others.
 PSEUDO = ("end", "high", "low", "mov")
 
@@ -168,7 +172,8 @@ def assemble(text, *, file="<text>", defines=None, folder=None, name=None):
 def assemble_file(path, *, defines=None):
     """Assemble a file; see :func:`assemble`."""
     path = Path(path)
-    return assemble(path.read_text(encoding="utf-8"), file=str(path), folder=path.parent,
+    file = path.name if path.parent == LIBRARY else str(path)
+    return assemble(path.read_text(encoding="utf-8"), file=file, folder=path.parent,
                     defines=defines, name=path.stem)
 
 
@@ -186,6 +191,9 @@ class _Assembler:
         self.units = Units(self.out.tick_s)
         self.diagnostics, self.items, self.loops = [], [], []
         self.globals = _Scope()
+        for name in BUILT_IN:
+            self.globals.names[name] = _Symbol("constant", Value(Fraction(
+                getattr(instructions, name))), Line("<language>", 0, ""))
         self.scope = self.globals
         self.depth = self.statements = self.next_loop = 0
         self.raw = False
@@ -807,7 +815,7 @@ class _Assembler:
     def dir_tick(self, tokens, line):
         value = self.only_value(tokens[1:], tokens[0])
         if self.items or self.out.waves or any(
-                s.kind == "constant" for s in self.globals.names.values()):
+                s.kind == "constant" and s.line.number for s in self.globals.names.values()):
             raise SourceError(".tick comes too late", tokens[0], "make it the first statement")
         if value.kind != "time" or value.number <= 0:
             raise SourceError(f"{quantity_text(value)} is no length of a tick", tokens[1],
@@ -1231,7 +1239,7 @@ class _Assembler:
     def close(self):
         for item in (item for _, _, item in self.loops if item is not None):
             self.report(item.line, SourceError("this loop has no end", item.token, "add end"))
-        if not self.items:
+        if not self.items and not self.diagnostics:
             self.report(Line(self.file, 0, ""),
                         SourceError("the program has no instruction", None, "the least is halt"))
         for name in sorted(set(self.defines) - self.used_defines):
@@ -1493,5 +1501,5 @@ _WORDS = ("for", "in", "and", "or", "not", "else", "forever", "timeout",
           *sorted({o.name for found in OPERANDS.values() for o in found if o.kind == "flag"}))
 #: Directives of one line, and the method that does them.
 DIRECTIVES = {f".{name}": f"dir_{name}" for name in (
-    "const", "channel", "line", "reg", "assume", "param", "entry", "name", "tick", "settle", "decoder", "raw",
-    "error", "include", "envelope", "points", "wave")}
+    "const", "channel", "line", "reg", "assume", "param", "entry", "name", "tick", "settle",
+    "decoder", "raw", "error", "include", "envelope", "points", "wave")}

@@ -69,11 +69,11 @@ class Units:
             ticks = value.number / self.tick_s
             if ticks.denominator != 1:
                 tick = Value(self.tick_s, "time")
-                near = [quantity_text(Value(self.tick_s * n, "time"))
-                        for n in (math.floor(ticks), math.ceil(ticks))]
+                near = " or ".join(quantity_text(Value(self.tick_s * n, "time"))
+                                   for n in (math.floor(ticks), math.ceil(ticks)) if n)
                 raise UnitError(f"{quantity_text(value)} is not a whole number of ticks of "
                                 f"{quantity_text(tick)}",
-                                f"write {near[0]} or {near[1]}, or round({quantity_text(value)})")
+                                f"write {near}, or round({quantity_text(value)})")
             return int(ticks)
         return self.whole(value, "a number of ticks or a time")
 

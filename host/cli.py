@@ -1,4 +1,4 @@
-"""The command line: ``quantacore info | node | tags | histogram | decode | replay | demo``.
+"""The command line: ``quantacore info | node | tags | histogram | decode | fw | replay | demo``.
 
 Everything heavy is imported by the command that needs it, so that ``--help`` is quick and a host
 without the simulator still drives a board.
@@ -17,6 +17,7 @@ from quantacore.host.console import run as _run
 from quantacore.host.console import table as _table
 from quantacore.host.console import takeover_option as _takeover
 from quantacore.host.decode_cli import decode
+from quantacore.host.firmware_cli import fw
 
 __all__ = ["main", "quantacore"]
 
@@ -521,6 +522,7 @@ def demo(file, full, part, out, seed):
 
 
 quantacore.add_command(decode)
+quantacore.add_command(fw)
 
 
 def main():

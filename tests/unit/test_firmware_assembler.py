@@ -7,7 +7,13 @@ import pytest
 
 from quantacore.firmware import AssemblyError, Interval, assemble, assemble_file, decode
 from quantacore.firmware.assembler import MNEMONICS
-from quantacore.gateware.layouts.instructions import Op
+from quantacore.gateware.layouts.instructions import (
+    BRANCH_TICKS,
+    DATA_TICKS,
+    MUL_TICKS,
+    SHORT_LOOP,
+    Op,
+)
 from quantacore.gateware.layouts.sequencer import STEP_FRACTION_BITS
 
 
@@ -34,7 +40,8 @@ BELL = ".envelope 0, 1 bell gaussian(points=65, sigma=6)\n.wave w bell length=1u
     ("nop for 100", 100), ("nop @ 5", 5), ("nop for 2us", 250), ("nop for 1us + 16ns", 127),
     ("nop for round(101ns)", 13), ("nop for ceil(101ns)", 13), ("nop for floor(101ns)", 12),
     ("nop for 10 * 8ns", 10), ("nop for 2us / 4", 62.5), ("nop for 1ms", 125000),
-    ("nop", 1), ("li r1, 0", 3), ("jmp 0", 6), ("mul r1, r2, 3", 6), ("tag 1 for 64ns", 8),
+    ("nop", 1), ("li r1, 0", DATA_TICKS), ("jmp 0", BRANCH_TICKS), ("mul r1, r2, 3", MUL_TICKS),
+    ("nop for 2 * BRANCH_TICKS", 2 * BRANCH_TICKS), ("tag 1 for 64ns", 8),
     ("nop for 1 / 1MHz", 125),
 ])
 def test_dwell(text, dwell):
@@ -128,9 +135,10 @@ def test_envelope_from_a_file(tmp_path):
 
 def test_loops_end_at_one_word():
     words = ops("loop 3\nloop r2\nnop\nend\nend\nhalt")
-    assert [(i["span"], i.dwell) for i in words[:2]] == [(2, 6), (1, 6)]
-    long = ops("loop 3\nnop\nnop\nnop\nnop\nnop\nend\nhalt")
-    assert (long[0]["span"], long[0].dwell) == (5, 1)
+    assert [(i["span"], i.dwell) for i in words[:2]] == [
+        (2, BRANCH_TICKS), (1, max(BRANCH_TICKS, DATA_TICKS))]
+    long = ops("loop 3\n" + "nop\n" * SHORT_LOOP + "end\nhalt")
+    assert (long[0]["span"], long[0].dwell) == (SHORT_LOOP, 1)
 
 
 def test_jumps_leave_as_many_loops_as_they_must():
@@ -277,9 +285,11 @@ def test_every_mnemonic_says_how_it_is_written(mnemonic):
     ("waittrig r1, rise, 1, 0, 0", ["a timeout of 0 would be none"]),
     ("get r1, time", ["'time' is no source"]),
     ("halt for 5", ["halt has no dwell"]),
-    ("jmp 0 for 5", ["jmp lasts at least 6 ticks, not 5", "write for 6"]),
-    ("loop 3 for 5\nnop\nend\nhalt", ["at least 6 ticks (its body is short)"]),
-    ("li r1, 0 for 20000", ["a dwell of 20000 ticks does not fit", "nop for 19997 behind"]),
+    ("jmp 0 for 5", [f"jmp lasts at least {BRANCH_TICKS} ticks, not 5",
+                        f"write for {BRANCH_TICKS}"]),
+    ("loop 3 for 5\nnop\nend\nhalt", [f"at least {BRANCH_TICKS} ticks (its body is short)"]),
+    ("li r1, 0 for 20000", ["a dwell of 20000 ticks does not fit",
+                            f"nop for {20000 - DATA_TICKS} behind"]),
     ("high 16", ["there is no line 16"]),
     ("brh r1, 0, 5, size=3", ["entries of 3 words"]),
     ("loop 3\nend\nhalt", ["this loop has no body"]),

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from quantacore.firmware import ProofError, R, assemble, decode, prove
+from quantacore.gateware.layouts import instructions as isa
 from quantacore.gateware.layouts.instructions import AluFunction, Condition, Op, Source
 from quantacore.gateware.layouts.sequencer import MARK_DEPTH, MARK_TICKS
 
@@ -85,7 +86,7 @@ class Run:
         elif op is Op.DELAY:
             wait += self.regs[g["ra"]]
         elif op is Op.WAITUNTIL:
-            if g["time"] < self.t + 6:
+            if g["time"] < self.t + isa.UNTIL_TICKS:
                 raise Wrong("late")
             wait = g["time"] - self.t
         elif op in (Op.WAITTRIG, Op.BARRIER, Op.BRH, Op.DEC):
@@ -150,11 +151,11 @@ class Run:
         self.busy_ticks[g["channel"]] += length
 
     def wait(self, op, g):
-        after = 5 if op is Op.BRH else 2
+        after = isa.VERDICT_TICKS if op is Op.BRH else isa.TRIGGER_TICKS
         if self.rng.random() < 0.4:
             extra = 16 << g["size"] if op is Op.BRH else 0
             self.regs[g["rd"]] = {Op.BRH: 16, Op.DEC: 0}.get(op, g["timeout"])
-            return g["target"] + extra, g["timeout"] + 5
+            return g["target"] + extra, g["timeout"] + isa.TIMEOUT_TICKS
         took = self.rng.choice([1, g["timeout"], self.rng.randint(1, g["timeout"])])
         if op is Op.BRH:
             pattern = self.rng.randrange(16)
@@ -366,16 +367,20 @@ def proof_of(text, head=WAVES):
     return prove(assemble(head + text))
 
 
+JUMP, DATA, DELAY = isa.BRANCH_TICKS, isa.DATA_TICKS, isa.DELAY_TICKS
+
+
 @pytest.mark.parametrize("text, ticks", [
     ("halt", 0),
     ("nop for 10\nhalt", 10),
-    ("loop 100000000\nnop for 10\nend\nhalt", 6 + 10**9),
+    ("loop 100000000\nnop for 10\nend\nhalt", JUMP + 10**9),
     ("loop 1000\nloop 1000\nloop 1000\nloop 10\nnop for 5\nend\nend\nend\nend\nhalt",
-     6 + 1000 * (6 + 1000 * (6 + 1000 * (6 + 10 * 5)))),
-    ("call s\nhalt\ns: nop for 5\nret", 6 + 5 + 6),
+     JUMP + 1000 * (JUMP + 1000 * (JUMP + 1000 * (JUMP + 10 * 5)))),
+    ("call s\nhalt\ns: nop for 5\nret", JUMP + 5 + JUMP),
     ("nop for 10\nwaituntil 100\nhalt", 100),
-    ("li r1, 7\ndelay r1\nhalt", 3 + 4 + 7),
-    ("li r1, 0\nloop 100\nadd r1, r1, 2\nend\ndelay r1\nhalt", 3 + 6 + 300 + 4 + 200),
+    ("li r1, 7\ndelay r1\nhalt", DATA + DELAY + 7),
+    ("li r1, 0\nloop 100\nadd r1, r1, 2\nend\ndelay r1\nhalt",
+     DATA + JUMP + 100 * DATA + DELAY + 200),
 ])
 def test_exact_times(text, ticks):
     proof = proof_of(text)
@@ -385,9 +390,10 @@ def test_exact_times(text, ticks):
 
 def test_intervals_of_waits():
     proof = proof_of("waittrig r1, rise, 1, 100, x\nx: halt")
-    assert proof.entries["main"].ticks == (3, 105)
+    assert proof.entries["main"].ticks == (1 + isa.TRIGGER_TICKS, 100 + isa.TIMEOUT_TICKS)
     proof = proof_of("brh r1, t, 100\n.table t, words=1\n.default\nhalt\n.endt")
-    assert proof.entries["main"].ticks == (6, 105)
+    latest = 100 + max(isa.VERDICT_TICKS, isa.TIMEOUT_TICKS)
+    assert proof.entries["main"].ticks == (1 + isa.VERDICT_TICKS, latest)
 
 
 def test_a_billion_turns_take_no_longer_than_three():
@@ -399,7 +405,8 @@ def test_a_billion_turns_take_no_longer_than_three():
     assert proof.ok and proof.events[0] > 4 * 10**9
     assert proof.entries["main"].marks == (10**9, 10**9)
     assert proof.entries["main"].pulses[0] == (10**9, 10**9)
-    assert proof.entries["main"].duty[0] == pytest.approx((125 / 130, 125 / 130), rel=1e-3)
+    assert proof.entries["main"].duty[0] == pytest.approx(
+        (125 / (127 + DATA), 125 / (127 + DATA)), rel=1e-3)
 
 
 @pytest.mark.parametrize("text, check, said", [
@@ -528,5 +535,5 @@ def test_summary_is_json():
 
     proof = proof_of("x: nop for 10\nbeq r1, 3, x\nhalt")
     summary = json.loads(json.dumps(proof.summary()))
-    assert summary["ok"] and summary["entries"]["main"]["ticks"] == [16, None]
+    assert summary["ok"] and summary["entries"]["main"]["ticks"] == [10 + JUMP, None]
     assert summary["slack"]["program memory"] == {"margin": 4093, "unit": "words", "word": -1}
