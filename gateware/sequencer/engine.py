@@ -91,7 +91,8 @@ class _Decoder(wiring.Component):
             self.short.eq(loop.span < SHORT_LOOP),
             self.ticks.eq(Mux(self.waits, wait.timeout + 1,
                               Cat(word.dwell, Mux(is_op[Op.NOP], nop.more, 0)))),
-            self.one.eq(~self.waits & (word.dwell == 1) & ~(is_op[Op.NOP] & nop.more.any())),
+            self.one.eq(~self.waits & ~is_op[Op.WAITUNTIL] & (word.dwell == 1)
+                        & ~(is_op[Op.NOP] & nop.more.any())),
         ]
         return m
 
@@ -213,20 +214,20 @@ class Engine(wiring.Component):
         m.d.sync += [issue.eq(take), remaining.eq(remaining - 1)]
         due = Signal()
         m.d.comb += due.eq(remaining == 2)
-        waiting, until = Signal(), Signal()
+        waiting, until, waits = Signal(), Signal(), Signal()
         with m.If(take):
             m.d.sync += [
                 word.eq(fetch.word), place.eq(fetch.pc), next_place.eq(fetch.pc + 1),
                 exists.eq(decode.exists),
                 least.eq(decode.least), short.eq(decode.short),
                 remaining.eq(decode.ticks), open_.eq(decode.one),
-                waiting.eq(decode.waits),
+                waiting.eq(decode.waits), waits.eq(decode.waits),
                 until.eq(decode.known[_KNOWN.index(Op.WAITUNTIL)]
                          | decode.known[_KNOWN.index(Op.DELAY)]),
                 first.eq(0),
             ]
             m.d.sync += [flag.eq(decode.known[i]) for i, flag in enumerate(known.values())]
-        with m.Elif(due & ~waiting & ~until & self.running & ~first):
+        with m.Elif(due & ~waits & ~until & self.running & ~first):
             m.d.sync += open_.eq(1)
 
         # ------------------------------------------------ data registers
@@ -244,6 +245,10 @@ class Engine(wiring.Component):
         second, second_word = Signal(), Signal(64)
         illegal = Signal()
         m.d.sync += second.eq(go)
+        # The word may be the next one's already, be it issued or not.
+        fresh = Signal()
+        m.d.sync += fresh.eq(take)
+        own = second & ~fresh & ~illegal
         with m.If(go):
             m.d.sync += [a.eq(look_a.data), b.eq(look_b.data), second_word.eq(word),
                          operand.eq(look_b.data)]
@@ -267,7 +272,7 @@ class Engine(wiring.Component):
         other, other_valid = Signal(32), Signal()
         result_of_wait, waited_now = Signal(32), Signal()
         m.d.comb += [
-            alu.start.eq(second & known[Op.ALU]), alu.function.eq(alu_word.function),
+            alu.start.eq(own & known[Op.ALU]), alu.function.eq(alu_word.function),
             alu.shift.eq(alu_word.shift), alu.x.eq(a), alu.y.eq(operand),
         ]
         verdict_seen, last_verdict = Signal(), Signal(4)
@@ -288,15 +293,15 @@ class Engine(wiring.Component):
                 m.d.comb += found.eq(Cat(frames))
         got_tick = Signal()
         m.d.sync += got_tick.eq(
-            second & known[Op.GET] & (GetWord(word).source == Source.TICK_LOW))
+            own & known[Op.GET] & (GetWord(word).source == Source.TICK_LOW))
         with m.If(got_tick):
             m.d.sync += past_tick.eq(now[32:])
         answer = Signal(2)
-        m.d.sync += answer.eq(Cat(second & known[Op.LDT], answer))
+        m.d.sync += answer.eq(Cat(own & known[Op.LDT], answer))
         m.d.sync += [other.eq(0), other_valid.eq(0)]
-        with m.If(second & known[Op.LI]):
+        with m.If(own & known[Op.LI]):
             m.d.sync += [other.eq(LiWord(word).value), other_valid.eq(1)]
-        with m.If(second & known[Op.GET]):
+        with m.If(own & known[Op.GET]):
             m.d.sync += [other.eq(found), other_valid.eq(1)]
         with m.If(answer[1]):
             m.d.sync += [other.eq(self.delta), other_valid.eq(1)]
@@ -337,10 +342,10 @@ class Engine(wiring.Component):
         ]
         call_full, call_none = Signal(), Signal()
         m.d.comb += [call_full.eq(calls == CALL_LEVELS), call_none.eq(calls == 0)]
-        m.d.comb += stack_write.en.eq(second & known[Op.CALL] & ~call_full)
-        with m.If(second & known[Op.CALL] & ~call_full):
+        m.d.comb += stack_write.en.eq(own & known[Op.CALL] & ~call_full)
+        with m.If(own & known[Op.CALL] & ~call_full):
             m.d.sync += calls.eq(calls + 1)
-        with m.If(second & known[Op.RET] & ~call_none):
+        with m.If(own & known[Op.RET] & ~call_none):
             m.d.sync += calls.eq(calls - 1)
 
         # A LOOP may have made way for the next instruction when its count is looked at.
@@ -536,9 +541,9 @@ class Engine(wiring.Component):
         ]
         later = Signal(Fault)
         m.d.sync += later.eq(Fault.NONE)
-        with m.If(second & known[Op.CALL] & call_full):
+        with m.If(own & known[Op.CALL] & call_full):
             m.d.sync += later.eq(Fault.CALL_OVERFLOW)
-        with m.If(second & known[Op.RET] & call_none):
+        with m.If(own & known[Op.RET] & call_none):
             m.d.sync += later.eq(Fault.CALL_UNDERFLOW)
         with m.If(loop_second & looping.register & (a == 0)):
             m.d.sync += later.eq(Fault.LOOP_EMPTY)
@@ -594,7 +599,8 @@ class Engine(wiring.Component):
                 verdict_seen.eq(0), verdict_waits.eq(0), any_frame.eq(0), last_frame.eq(0),
                 first.eq(1), starting.eq(1), held.eq(self.timed),
             ]
-        with m.If(starting & fetch.valid & ~self.clearing & (~held | self.release)):
+        with m.If(starting & fetch.valid & ~self.clearing & (~held | self.release) & ~cease
+                  & ~ending):
             m.d.sync += [starting.eq(0), open_.eq(1)]
         with m.If(ending):
             m.d.sync += starting.eq(0)
