@@ -219,7 +219,7 @@ def main():
     rows += gateware_rows(options.seed, options.quick)
     report(rows, options)
     figures = {row.name: row.figure for row in rows}
-    wrong = [name for name, figure in figures.items() if "_db_down" not in name
+    wrong = [name for name, figure in figures.items() if "db_down" not in name
              and name.endswith("/sfdr") and figure < LEAST_SFDR]
     if figures["dds/envelope_14bit/worst_error"] > 1:
         wrong.append("dds/envelope_14bit/worst_error")

@@ -40,7 +40,7 @@ _ROUTER = ("--router", "router2")
 _TEAR_UP, _TEAR_UP_ROUNDS, _TEAR_UP_ARCS = "--tmg-ripup", 250, 20
 #: Goes into the questions whose answers are kept; another number for another way of
 #: :func:`~quantacore.boards.ecp5_registers.absorb_registers`.
-_ABSORBED = "multipliers and memories 2"
+_ABSORBED = "multipliers and memories 3"
 #: What "close" is, of the target.
 _CLOSE = 0.8
 #: What the second try is asked for, of the target: the router's own reckoning differed from the

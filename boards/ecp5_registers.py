@@ -54,10 +54,15 @@ class _Netlist:
         return name if self._is_register(name) else None
 
     def behind_register(self, register):
-        """Whether a flip-flop only delays what another one gives."""
+        """Whether a flip-flop only delays what another register gives."""
         bit = self.cells[register]["connections"]["DI"][0]
-        name, _port = self.driver.get(bit, (None, None))
-        return name in self.cells and self.cells[name]["type"] == "TRELLIS_FF"
+        name, port = self.driver.get(bit, (None, None))
+        if name not in self.cells:
+            return False
+        cell = self.cells[name]
+        return (cell["type"] == "TRELLIS_FF"
+                or cell["parameters"].get(f"REGMODE_{port[2:3]}") == "OUTREG"
+                or cell["parameters"].get("REG_OUTPUT_CLK", "NONE") != "NONE")
 
     def after(self, bit):
         """The flip-flop that is all that reads a bit, or None."""
@@ -166,9 +171,7 @@ def absorb_registers(module):
         Flip-flops that are no longer there.
     """
     netlist = _Netlist(module)
-    for name, cell in list(netlist.cells.items()):
-        if cell["type"] == "MULT18X18D":
-            _multiplier(netlist, name)
-        elif cell["type"] == "DP16KD":
-            _memory(netlist, name)
+    for kind, absorb in (("DP16KD", _memory), ("MULT18X18D", _multiplier)):
+        for name in [name for name, cell in netlist.cells.items() if cell["type"] == kind]:
+            absorb(netlist, name)
     return netlist.removed

@@ -49,14 +49,14 @@ class Channel(wiring.Component):
 
     Sample n is at the output in tick n + DAC_LATENCY. Inputs that act on sample n come in tick
     n + their stage. Two block RAMs of envelope points, even ones and odd ones, so that both ends of
-    a line are read at once; one for the carrier; four multipliers.
+    a line are read at once; two for the carrier; four multipliers.
 
     Members
     -------
     pulse_valid, pulse : In(Pulse)
-        Begin ``pulse.defer`` ticks later. PULSE_STAGE.
+        Begin ``pulse.defer`` ticks later. PULSE_STAGE; not with ``silence``.
     pulse_at_once : In(1)
-        ``pulse.defer`` is 0.
+        With ``pulse_valid`` and a ``pulse.defer`` of 0.
     silence : In(1)
         No pulse. PULSE_STAGE.
     phase_set, phase_add : In(1), phase : In(32)
@@ -141,15 +141,12 @@ class Channel(wiring.Component):
     def _pulses(self, m):
         """Position in the envelope, amplitude, and whether there is a pulse: 5 ticks after n."""
         waiting, waits, due = Signal(Pulse), Signal(), Signal()
-        arrives, at_once, begins = Signal(), Signal(), Signal()
-        m.d.comb += [
-            arrives.eq(self.pulse_valid & ~self.silence),
-            at_once.eq(arrives & self.pulse_at_once),
-            begins.eq(at_once | (due & ~self.silence)),
-        ]
+        arrives, at_once = self.pulse_valid, self.pulse_at_once
+        begins = Signal()
+        m.d.comb += begins.eq(at_once | (due & ~self.silence))
         m.d.sync += [waiting.defer.eq(waiting.defer - 1), due.eq(waits & (waiting.defer == 2))]
         with m.If(arrives):
-            m.d.sync += [waiting.eq(self.pulse), waits.eq(~self.pulse_at_once),
+            m.d.sync += [waiting.eq(self.pulse), waits.eq(~at_once),
                          due.eq(self.pulse.defer == 1)]
         with m.Elif(due | self.silence):
             m.d.sync += [waits.eq(0), due.eq(0)]
@@ -157,26 +154,29 @@ class Channel(wiring.Component):
         chosen = Signal(Pulse)
         m.d.comb += chosen.eq(Mux(at_once, self.pulse, waiting))
         position = Signal(_POSITION_BITS)
-        step = Signal.like(chosen.wave.step)
-        left, endless, active = Signal.like(chosen.wave.length), Signal(), Signal()
-        amplitude = Signal(signed(SAMPLE_BITS))
-        last = Signal()
-        m.d.comb += last.eq((left == 1) & ~endless)
+        step, left = Signal.like(chosen.wave.step), Signal.like(chosen.wave.length)
+        amplitude, active = Signal(signed(SAMPLE_BITS)), Signal()
+        # Whether a pulse is endless is known a tick after it began; in its first tick it is not
+        # yet over, unless its length is 1.
+        first, endless, last = self.begun, Signal(), Signal()
+        m.d.comb += last.eq((left == 1) & (first | ~endless))
+        m.d.sync += first.eq(begins)
+        with m.If(first):
+            m.d.sync += endless.eq(left == 0)
         with m.If(begins):
             m.d.sync += [
                 position.eq(chosen.wave.base << STEP_FRACTION_BITS), step.eq(chosen.wave.step),
-                left.eq(chosen.wave.length), endless.eq(~chosen.wave.length.any()),
-                amplitude.eq(chosen.amplitude), active.eq(1),
+                left.eq(chosen.wave.length), amplitude.eq(chosen.amplitude), active.eq(1),
             ]
         with m.Else():
             m.d.sync += [position.eq(position + step), left.eq(left - 1)]
             with m.If(last | self.silence):
                 m.d.sync += active.eq(0)
-        m.d.sync += [
-            self.begun.eq(begins),
-            self.overlap.eq((begins & active & ~endless & ~last) | (arrives & waits & ~due)
-                            | (at_once & due)),
-        ]
+        # What was cut, if it was not over: here `endless` is still about that one.
+        cut, over, dropped = Signal(), Signal(), Signal()
+        m.d.sync += [cut.eq(begins & active), over.eq(last),
+                     dropped.eq((arrives & waits & ~due) | (at_once & due))]
+        m.d.comb += self.overlap.eq((cut & ~over & ~endless) | dropped)
         return position, amplitude, active
 
     def _envelope(self, m, position):

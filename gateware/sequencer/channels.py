@@ -148,7 +148,6 @@ class Channels(wiring.Component):
         # Pulses: the wave is looked up, and the rest waits for it.
         wave = Signal(range(WAVES))
         asked, asked_3, played = Signal(Pulse), Signal(Pulse), Signal(Pulse)
-        at_once = Signal()
         m.d.sync += [
             wave.eq(Mux(pulse.wave_register, command.a, pulse.wave)),
             asked.amplitude.eq(Mux(pulse.amplitude_register, command.b[:SAMPLE_BITS],
@@ -165,12 +164,20 @@ class Channels(wiring.Component):
         wave_bits = Signal(Shape.cast(Wave).width, reset_less=True)
         asked_4 = Signal(Pulse)
         m.d.sync += [
-            asked_3.eq(asked), asked_4.eq(asked_3), at_once.eq(asked_3.defer == 0),
+            asked_3.eq(asked), asked_4.eq(asked_3),
             wave_bits.eq(waves.read_data),
         ]
         m.d.comb += [played.eq(asked_4), Value.cast(played.wave).eq(wave_bits)]
-        pulse_valid = delayed(m, named(Op.PULSE), PULSE_STAGE - decoded, "pulse_valid")
-        silence = delayed(m, self.silence, PULSE_STAGE - COMMAND_LATENCY, "silence")
+        # Every channel has its own strobes, of which nothing is left to be decided.
+        silence_3 = delayed(m, self.silence[:self.channels], PULSE_STAGE - 1 - COMMAND_LATENCY,
+                            "silence")
+        pulse_3 = delayed(m, named(Op.PULSE), PULSE_STAGE - 1 - decoded, "pulse")
+        silence, pulse_valid = Signal(self.channels), Signal(self.channels)
+        at_once = Signal(self.channels)
+        m.d.sync += [
+            silence.eq(silence_3), pulse_valid.eq(pulse_3 & ~silence_3),
+            at_once.eq(pulse_3 & ~silence_3 & (asked_3.defer == 0).replicate(self.channels)),
+        ]
 
         # Frequencies: the product needs the tick of the first sample at the new one.
         word, start_tick = Signal(PHASE_BITS), Signal(PHASE_BITS)
@@ -212,7 +219,7 @@ class Channels(wiring.Component):
             m.submodules[f"channel_{k}"] = channel = Channel()
             m.d.comb += [
                 channel.pulse_valid.eq(pulse_valid[k]), channel.pulse.eq(played),
-                channel.pulse_at_once.eq(at_once), channel.silence.eq(silence[k]),
+                channel.pulse_at_once.eq(at_once[k]), channel.silence.eq(silence[k]),
                 channel.frequency_set.eq(frequency_set[k]), channel.coherent.eq(~continuous),
                 channel.frequency.eq(frequency_word), channel.start.eq(start),
                 channel.phase_set.eq(phase_set[k]), channel.phase_add.eq(phase_add[k]),

@@ -489,7 +489,7 @@ class Engine(wiring.Component):
         left_low, left_over = Signal(33), Signal(66)
         until_at = Signal(3)
         until_word = UntilWord(word)
-        with m.If(second):
+        with m.If(own):
             m.d.sync += [
                 minuend.eq(Mux(until_word.registers, Cat(b, a), until_word.time)),
                 subtrahend.eq(Mux(until_word.registers, self.tick, since_start)), adds.eq(0),
@@ -499,7 +499,7 @@ class Engine(wiring.Component):
                 m.d.sync += [minuend.eq(a), adds.eq(1),
                              subtrahend.eq(Cat(~remaining[:14], C((1 << 50) - 1, 50)))]
         m.d.sync += [
-            until_at.eq(Cat(second & (known[Op.WAITUNTIL] | known[Op.DELAY]), until_at)),
+            until_at.eq(Cat(own & (known[Op.WAITUNTIL] | known[Op.DELAY]), until_at)),
             left_low.eq(minuend[:32] + ~subtrahend[:32] + ~adds),
             left_over.eq(Cat(left_low[:32],
                              minuend[32:] + ~subtrahend[32:] + left_low[32])),

@@ -16,7 +16,7 @@ COSINE_PHASE_BITS = 24
 _POINTS = 512
 _FRACTION_BITS = COSINE_PHASE_BITS - 2 - 9
 #: Bits of a table's value and slope below those of the cosine. The value has 21 bits and the slope
-#: 15: one block RAM's word.
+#: 15.
 _VALUE_SHIFT, _SLOPE_SHIFT = 4, 6
 
 
@@ -55,8 +55,8 @@ def sine_table():
 class Cosine(wiring.Component):
     """``round((2**17 - 1) * cos(2 pi (phase + 1/2) / 2**24))``, within 0.61 of a unit.
 
-    The half comes from mirroring a quarter by inverting bits. A result each clock. One block RAM
-    and one multiplier.
+    The half comes from mirroring a quarter by inverting bits. A result each clock. Two block
+    RAMs and one multiplier.
 
     Members
     -------
@@ -75,10 +75,14 @@ class Cosine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         value_bits, slope_bits = 21, 15
-        m.submodules.table = table = memory.Memory(
-            shape=value_bits + slope_bits, depth=_POINTS, attrs={"rom_style": "block"},
-            init=[value | slope << value_bits for value, slope in sine_table()])
-        port = table.read_port()
+        # Two half memories: some devices' memories have output registers, but not at their widest.
+        words = [value | slope << value_bits for value, slope in sine_table()]
+        half = (value_bits + slope_bits) // 2
+        tables = [memory.Memory(shape=half, depth=_POINTS, attrs={"rom_style": "block"},
+                                init=[word >> k * half & (1 << half) - 1 for word in words])
+                  for k in range(2)]
+        m.submodules.low, m.submodules.high = tables
+        ports = [table.read_port() for table in tables]
 
         # 1: the quarter says which way to go through the table.
         quarter = self.phase[-2:]
@@ -88,9 +92,10 @@ class Cosine(wiring.Component):
         m.d.comb += self.minus.eq(quarter[0] ^ quarter[1])
         # 2: the table. 3, 4: a register near block RAM, which is slow, and one near the
         # multiplier, which is no faster.
-        m.d.comb += port.addr.eq(folded[_FRACTION_BITS:])
+        m.d.comb += [port.addr.eq(folded[_FRACTION_BITS:]) for port in ports]
         fraction = delayed(m, folded[:_FRACTION_BITS], 3, "fraction", free=True)
-        point = delayed(m, delayed(m, port.data, 1, "table"), 1, "point", free=True)
+        point = delayed(m, delayed(m, Cat(port.data for port in ports), 1, "table", free=True), 1,
+                        "point", free=True)
         value, slope = point[:value_bits], point[value_bits:]
         # 5: along the line. 6: from the point. Product and value differ in unit by 2**15, and bits
         # of the product below the value's half do not matter.

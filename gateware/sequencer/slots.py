@@ -50,7 +50,7 @@ class Slots(wiring.Component):
     address_valid : In(1), address : In(SequencerLoadAddress)
         Where the next words go.
     word_valid : In(1), word : In(32)
-        A word; at most one in five clocks.
+        A word. A command comes two clocks after the last, or later.
     command_valid : In(1), command : In(SlotCommand)
     words, crc : In(32)
         For ``commit``.
@@ -97,7 +97,7 @@ class Slots(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.check = check = CRC32()
+        m.submodules.check = check = CRC32(WORD_BITS)
         status = self.status
         states = Array(status.state[i] for i in range(SLOTS))
         place = Signal(SequencerLoadAddress)
@@ -141,21 +141,15 @@ class Slots(wiring.Component):
         with m.If(self.address_valid):
             m.d.sync += [place.eq(self.address), has_half.eq(0)]
 
-        # Their CRC, a byte in each clock.
-        rest, bytes_left = Signal(WORD_BITS), Signal(range(WORD_BITS // 8 + 1))
         begin = self.command_valid & self.command.begin
-        m.d.comb += [check.valid.eq(bytes_left != 0), check.data.eq(rest[:8])]
-        with m.If(taken):
-            m.d.sync += [rest.eq(self.word), bytes_left.eq(WORD_BITS // 8)]
-        with m.Elif(bytes_left != 0):
-            m.d.sync += [rest.eq(rest >> 8), bytes_left.eq(bytes_left - 1)]
+        m.d.comb += [check.valid.eq(taken), check.data.eq(self.word)]
 
         # Commands, of which one word may hold several: they are carried out in this order.
         slot = self.command.slot
         busy = self.running & (slot == status.active)
         right = Signal()
         m.d.sync += right.eq((self.loaded == self.words) & (check.crc == self.crc)
-                             & (bytes_left == 0) & ~has_half)
+                             & ~has_half)
         m.d.sync += [self.image_refused.eq(0), self.activate_refused.eq(0), self.reverted.eq(0)]
         previous = Signal()
         since, expired, failing = Signal(64), Signal(), Signal()

@@ -211,11 +211,11 @@ class SlotsBench:
             self.now += 1
             await self.port.tick()
 
-    async def write(self, kind, value):
+    async def write(self, kind, value, gap=5):
         self.port.set(**{f"{kind}_valid": 1, kind: value})
         await self.clocks(1)
         self.port.set(**{f"{kind}_valid": 0})
-        await self.clocks(5)
+        await self.clocks(gap)
 
     async def address(self, **fields):
         bits = SequencerLoadAddress.const(fields).as_bits()
@@ -224,7 +224,7 @@ class SlotsBench:
 
     async def word(self, word):
         self.model.word(word)
-        await self.write("word", word)
+        await self.write("word", word, gap=self.rng.choice([0, 0, 5]))
 
     async def command(self, *, words=0, crc=0, trial_ticks=0, **fields):
         bits = SlotCommand.const(fields).as_bits()
