@@ -6,7 +6,7 @@ import numpy as np
 from amaranth.hdl import Shape
 
 from quantacore.gateware.layouts.instructions import REGISTERS, AnyInstruction, Fault
-from quantacore.gateware.layouts.sequencer import SequencerState
+from quantacore.gateware.layouts.sequencer import START_TICKS, SequencerState
 from quantacore.sim.bench.sequencer_probe import (
     NEVER,
     ROW_WORDS,
@@ -146,6 +146,8 @@ class BatchModel:
             commands += model.commands
             ends.append(len(commands))
             about = {"waited": model.waited, "barrier": model.barrier}
+            if run.release is not None and result["started"] > begun:
+                about["started"] = begun + run.release + START_TICKS
             if model.state is SequencerState.RUNNING:
                 about |= {"halted": 0, "fault": Fault.NONE.value, "halt_code": code}
             elif model.stopped + _END_TICKS < until:

@@ -493,7 +493,7 @@ class _Writer:
             self.budget += 1 << 15
             self.put(encode(Op.NOP, dwell=dwell, more=1), (1 << 14) + dwell)
         room = len(self.words) + self.room
-        breaks = self.below(items) if fault is not Fault.NONE else items
+        breaks = self.below(items + 1) if fault is not Fault.NONE else items
         for _ in range(min(items, breaks)):
             self.item()
             if len(self.words) > room:
@@ -505,7 +505,7 @@ class _Writer:
         self.put(encode(Op.HALT, code=self.bits(16)) | self.bits(42) << 6, 0)
 
 
-def random_program(rng, base=0, *, fault=Fault.NONE, words=40, long=False):
+def random_program(rng, base=0, *, fault=Fault.NONE, words=40, items=None, long=False):
     """A program.
 
     Parameters
@@ -517,6 +517,8 @@ def random_program(rng, base=0, *, fault=Fault.NONE, words=40, long=False):
         What it shall end in, if it is not a HALT.
     words : int
         About how many words it may have.
+    items : int or None
+        Pieces that it is made of; random if left out.
     long : bool
         Begin with more than 2**14 ticks in which nothing is issued.
 
@@ -528,7 +530,9 @@ def random_program(rng, base=0, *, fault=Fault.NONE, words=40, long=False):
     """
     budget = (60, 120, 150, 200, 250, 300, 400, 500)[rng.getrandbits(3)]
     writer = _Writer(rng, base, budget, words=words)
-    writer.write(3 + rng.getrandbits(4) + rng.getrandbits(3), fault, long=long)
+    if items is None:
+        items = 3 + rng.getrandbits(4) + rng.getrandbits(3)
+    writer.write(items, fault, long=long)
     return writer.words, writer.start, writer.ticks, writer.endless
 
 

@@ -5,9 +5,19 @@ import time
 import pytest
 
 from quantacore.gateware.layouts.instructions import (
+    BRANCH_TICKS,
     CALL_LEVELS,
+    DATA_TICKS,
+    DELAY_TICKS,
+    LDT_TICKS,
     LOOP_LEVELS,
+    MUL_TICKS,
     PROGRAM_DEPTH,
+    SHORT_LOOP,
+    TIMEOUT_TICKS,
+    TRIGGER_TICKS,
+    UNTIL_TICKS,
+    VERDICT_TICKS,
     AluFunction,
     Condition,
     Fault,
@@ -21,6 +31,10 @@ from quantacore.sim.golden.sequencer import SequencerModel, World, encode, field
 
 #: Tick of the first instruction.
 T = 1000
+#: Costs: of a branch, of data, of a multiplication; after a timeout (late), a trigger (go) and a
+#: verdict.
+B, D, M = BRANCH_TICKS, DATA_TICKS, MUL_TICKS
+L, G, V = TIMEOUT_TICKS, TRIGGER_TICKS, VERDICT_TICKS
 FOREVER = 1 << 70
 
 
@@ -29,7 +43,7 @@ def nop(dwell=1):
 
 
 def li(rd, value):
-    return encode(Op.LI, dwell=3, rd=rd, value=value & 0xFFFFFFFF)
+    return encode(Op.LI, dwell=D, rd=rd, value=value & 0xFFFFFFFF)
 
 
 def show(a, b=0):
@@ -37,11 +51,11 @@ def show(a, b=0):
     return encode(Op.TAG, dwell=1, code=a << 12 | b)
 
 
-def loop(span, count, dwell=6):
+def loop(span, count, dwell=B):
     return encode(Op.LOOP, dwell=dwell, span=span, count=count)
 
 
-def jump(op, target=0, pop=0, dwell=6):
+def jump(op, target=0, pop=0, dwell=B):
     return encode(op, dwell=dwell, target=target, pop=pop)
 
 
@@ -117,7 +131,7 @@ def test_dwell_is_the_time_to_the_next_instruction():
 
 @pytest.mark.parametrize("op", [op for op in Op if least_dwell(op)])
 def test_least_dwell_is_met_and_less_is_refused(op):
-    more = {"span": 5, "count": 1} if op is Op.LOOP else {}
+    more = {"span": SHORT_LOOP, "count": 1} if op is Op.LOOP else {}
     least = least_dwell(op)
     target = {"target": 1} if op in (Op.JMP, Op.CALL, Op.BR) else {}
     program = [encode(op, dwell=least, **target, **more), HALT]
@@ -134,17 +148,18 @@ def test_least_dwell_is_met_and_less_is_refused(op):
 
 def test_least_dwell_of_multiplications_and_loops():
     def fault(op, dwell, **more):
-        return run([encode(op, dwell=dwell, **more), *[nop()] * 5, HALT], presets=[1]).fault
+        return run([encode(op, dwell=dwell, **more), *[nop()] * SHORT_LOOP, HALT],
+                   presets=[1]).fault
 
-    assert fault(Op.ALU, 5, function=AluFunction.MUL) is Fault.ILLEGAL
-    assert fault(Op.ALU, 6, function=AluFunction.MUL) is Fault.NONE
-    assert fault(Op.ALU, 3, function=AluFunction.SAR) is Fault.NONE
-    assert fault(Op.LOOP, 5, span=4, count=1) is Fault.ILLEGAL
-    assert fault(Op.LOOP, 6, span=4, count=1) is Fault.NONE
-    assert fault(Op.LOOP, 1, span=5, count=1) is Fault.NONE
-    assert fault(Op.LOOP, 2, span=5, register=1) is Fault.ILLEGAL
-    assert fault(Op.LOOP, 3, span=5, register=1) is Fault.NONE
-    assert fault(Op.LOOP, 5, span=4, register=1) is Fault.ILLEGAL
+    assert fault(Op.ALU, M - 1, function=AluFunction.MUL) is Fault.ILLEGAL
+    assert fault(Op.ALU, M, function=AluFunction.MUL) is Fault.NONE
+    assert fault(Op.ALU, D, function=AluFunction.SAR) is Fault.NONE
+    assert fault(Op.LOOP, B - 1, span=SHORT_LOOP - 1, count=1) is Fault.ILLEGAL
+    assert fault(Op.LOOP, B, span=SHORT_LOOP - 1, count=1) is Fault.NONE
+    assert fault(Op.LOOP, 1, span=SHORT_LOOP, count=1) is Fault.NONE
+    assert fault(Op.LOOP, D - 1, span=SHORT_LOOP, register=1) is Fault.ILLEGAL
+    assert fault(Op.LOOP, D, span=SHORT_LOOP, register=1) is Fault.NONE
+    assert fault(Op.LOOP, B - 1, span=SHORT_LOOP - 1, register=1) is Fault.ILLEGAL
 
 
 def test_long_nop_needs_no_low_dwell():
@@ -152,18 +167,20 @@ def test_long_nop_needs_no_low_dwell():
 
 
 def test_delay_adds_a_register():
-    program = [encode(Op.DELAY, dwell=4, ra=2), encode(Op.DELAY, dwell=5, ra=3), HALT]
-    assert ticks(run(program, presets=[0, 0, 100, 0xFFFFFFFF])) == [0, 104, 104 + 5 + 0xFFFFFFFF]
+    program = [encode(Op.DELAY, dwell=DELAY_TICKS, ra=2), encode(Op.DELAY, dwell=99, ra=3), HALT]
+    first = 100 + DELAY_TICKS
+    assert ticks(run(program, presets=[0, 0, 100, 0xFFFFFFFF])) == [0, first,
+                                                                   first + 99 + 0xFFFFFFFF]
 
 
 def test_wait_until_is_counted_from_the_start():
-    program = [nop(10), encode(Op.WAITUNTIL, time=16), encode(Op.WAITUNTIL, time=0x123456789ABC),
-               HALT]
-    assert ticks(run(program)) == [0, 10, 16, 0x123456789ABC]
+    program = [nop(10), encode(Op.WAITUNTIL, time=10 + UNTIL_TICKS),
+               encode(Op.WAITUNTIL, time=0x123456789ABC), HALT]
+    assert ticks(run(program)) == [0, 10, 10 + UNTIL_TICKS, 0x123456789ABC]
 
 
 def test_wait_until_too_near_is_a_fault():
-    model = run([nop(10), encode(Op.WAITUNTIL, time=15), HALT])
+    model = run([nop(10), encode(Op.WAITUNTIL, time=9 + UNTIL_TICKS), HALT])
     assert (model.fault, model.pc, model.stopped) == (Fault.LATE, 1, T + 10)
     assert ticks(model) == [0, 10]
 
@@ -177,7 +194,7 @@ def test_wait_until_absolute():
 
 def test_wait_until_leaves_waited_alone():
     program = [encode(Op.WAITTRIG, mode=TriggerMode.HIGH, mask=1, timeout=9, target=1),
-               encode(Op.WAITUNTIL, time=100), encode(Op.GET, dwell=3, source=Source.WAITED, rd=7)]
+               encode(Op.WAITUNTIL, time=100), encode(Op.GET, dwell=D, source=Source.WAITED, rd=7)]
     assert result(program) == 9
 
 
@@ -224,22 +241,23 @@ def test_program_goes_on_at_address_0_after_the_last():
 
 
 def test_loop_costs_nothing_at_its_end():
-    program = [loop(5, 3, dwell=1), *[nop(k) for k in range(1, 6)], HALT]
-    assert ticks(run(program)) == [0] + [1 + 15 * i + k for i in range(3)
-                                         for k in (0, 1, 3, 6, 10)] + [46]
+    assert SHORT_LOOP < 10
+    program = [loop(10, 3, dwell=1), *[nop(k) for k in range(1, 11)], HALT]
+    assert ticks(run(program)) == [0] + [1 + 55 * i + k for i in range(3)
+                                         for k in (0, 1, 3, 6, 10, 15, 21, 28, 36, 45)] + [166]
 
 
 def test_loop_of_a_single_word():
-    assert ticks(run([loop(1, 4), nop(1), HALT])) == [0, 6, 7, 8, 9, 10]
+    assert ticks(run([loop(1, 4), nop(1), HALT])) == [0, B, B + 1, B + 2, B + 3, B + 4]
 
 
 def test_loop_of_one_iteration():
-    assert ticks(run([loop(1, 1), nop(1), HALT])) == [0, 6, 7]
+    assert ticks(run([loop(1, 1), nop(1), HALT])) == [0, B, B + 1]
 
 
 def test_loop_with_count_in_a_register():
-    program = [encode(Op.LOOP, dwell=6, span=1, register=1, count=99) | 3 << 60, nop(2), HALT]
-    assert ticks(run(program, presets=[0, 0, 0, 3])) == [0, 6, 8, 10, 12]
+    program = [encode(Op.LOOP, dwell=B, span=1, register=1, count=99) | 3 << 60, nop(2), HALT]
+    assert ticks(run(program, presets=[0, 0, 0, 3])) == [0, B, B + 2, B + 4, B + 6]
 
 
 def test_four_loops_that_end_at_the_same_word():
@@ -247,8 +265,8 @@ def test_four_loops_that_end_at_the_same_word():
     model = run(program)
     addresses = path(model, program)
     assert [addresses.count(k) for k in range(6)] == [1, 2, 6, 12, 24, 1]
-    # The innermost one goes on at once: 6 ticks for every LOOP and 1 for every NOP.
-    assert model.stopped == T + 6 * (1 + 2 + 6 + 12) + 24
+    # The innermost one goes on at once: a branch for every LOOP and 1 tick for every NOP.
+    assert model.stopped == T + B * (1 + 2 + 6 + 12) + 24
     assert model.loops == []
 
 
@@ -259,13 +277,13 @@ def test_nested_loops_with_words_behind_the_inner_one():
 
 def test_loop_levels_are_counted():
     assert run([loop(LOOP_LEVELS, 1)] * LOOP_LEVELS + [nop(), HALT]).fault is Fault.NONE
-    model = run([loop(LOOP_LEVELS + 1, 1, dwell=6)] * (LOOP_LEVELS + 1) + [nop(), HALT])
-    assert (model.fault, model.pc, model.stopped) == (Fault.LOOP_OVERFLOW, 4, T + 24)
+    model = run([loop(LOOP_LEVELS + 1, 1)] * (LOOP_LEVELS + 1) + [nop(), HALT])
+    assert (model.fault, model.pc, model.stopped) == (Fault.LOOP_OVERFLOW, 4, T + 4 * B)
     assert len(model.commands) == 5 and len(model.loops) == 4
 
 
 @pytest.mark.parametrize("word", [
-    loop(1, 0), loop(0, 1), encode(Op.LOOP, dwell=6, span=1, register=1, count=5)])
+    loop(1, 0), loop(0, 1), encode(Op.LOOP, dwell=B, span=1, register=1, count=5)])
 def test_empty_loops_are_faults(word):
     model = run([word, nop(), HALT])
     assert (model.fault, len(model.commands)) == (Fault.LOOP_EMPTY, 1)
@@ -288,15 +306,15 @@ def test_branch_that_leaves_one_loop_stays_in_the_other():
 def test_branch_out_of_more_loops_than_there_are():
     model = run([loop(1, 2), jump(Op.JMP, 0, pop=2)])
     assert (model.fault, model.pc, len(model.commands)) == (Fault.LOOP_UNDERFLOW, 1, 2)
-    taken = encode(Op.BR, dwell=6, condition=Condition.EQ, pop=1)
+    taken = encode(Op.BR, dwell=B, condition=Condition.EQ, pop=1)
     assert run([taken, HALT]).fault is Fault.LOOP_UNDERFLOW
-    not_taken = encode(Op.BR, dwell=6, condition=Condition.NE, pop=1)
+    not_taken = encode(Op.BR, dwell=B, condition=Condition.NE, pop=1)
     assert run([not_taken, HALT]).fault is Fault.NONE
 
 
 def test_branch_that_is_not_taken_is_the_last_word_of_a_loop():
-    program = [loop(1, 3), encode(Op.BR, dwell=6, condition=Condition.NE, target=0), HALT]
-    assert ticks(run(program)) == [0, 6, 12, 18, 24]
+    program = [loop(1, 3), encode(Op.BR, dwell=B, condition=Condition.NE, target=0), HALT]
+    assert ticks(run(program)) == [0, B, 2 * B, 3 * B, 4 * B]
 
 
 def test_branch_to_the_last_word_of_a_loop_goes_back_after_it():
@@ -308,8 +326,8 @@ def test_branch_to_the_last_word_of_a_loop_goes_back_after_it():
 
 
 def test_call_and_return():
-    program = [jump(Op.CALL, 3, dwell=7), nop(2), HALT, nop(4), jump(Op.RET, dwell=8)]
-    assert ticks(run(program)) == [0, 7, 11, 19, 21]
+    program = [jump(Op.CALL, 3, dwell=17), nop(2), HALT, nop(4), jump(Op.RET, dwell=18)]
+    assert ticks(run(program)) == [0, 17, 21, 39, 41]
 
 
 def test_calls_are_counted():
@@ -337,16 +355,16 @@ def test_loops_in_a_subroutine_of_a_loop():
     (Condition.GEU, -1, 0, True), (Condition.GEU, 0, -1, False), (Condition.GEU, 3, 3, True),
 ])
 def test_branch_conditions(condition, a, b, taken):
-    program = [encode(Op.BR, dwell=6, condition=condition, ra=1, rb=2, target=2, value=99), HALT,
+    program = [encode(Op.BR, dwell=B, condition=condition, ra=1, rb=2, target=2, value=99), HALT,
                nop(), HALT]
     model = run(program, presets=[0, a & 0xFFFFFFFF, b & 0xFFFFFFFF])
-    assert ticks(model) == ([0, 6, 7] if taken else [0, 6])
+    assert ticks(model) == ([0, B, B + 1] if taken else [0, B])
 
 
 def test_branch_operand_is_sign_extended():
     for condition, value, taken in ((Condition.EQ, -2, True), (Condition.LTU, -1, True),
                                     (Condition.LT, -1, True), (Condition.GE, 32767, False)):
-        program = [encode(Op.BR, dwell=6, condition=condition, ra=1, immediate=1, value=value,
+        program = [encode(Op.BR, dwell=B, condition=condition, ra=1, immediate=1, value=value,
                           target=2), HALT, nop(), HALT]
         assert len(run(program, presets=[0, 0xFFFFFFFE]).commands) == (3 if taken else 2)
 
@@ -356,7 +374,7 @@ def test_branch_operand_is_sign_extended():
 
 def test_constant_is_there_for_the_next_instruction():
     model = run([li(7, 0xDEADBEEF), show(7), HALT])
-    assert model.commands[1] == (T + 3, show(7), 0xDEADBEEF, 0)
+    assert model.commands[1] == (T + D, show(7), 0xDEADBEEF, 0)
 
 
 @pytest.mark.parametrize("function, a, b, expected", [
@@ -374,7 +392,7 @@ def test_constant_is_there_for_the_next_instruction():
     (AluFunction.MUL, 0x80000000, 2, 0),
 ])
 def test_arithmetic(function, a, b, expected):
-    word = encode(Op.ALU, dwell=6, function=function, ra=1, rb=2, rd=7, value=77)
+    word = encode(Op.ALU, dwell=M, function=function, ra=1, rb=2, rd=7, value=77)
     assert result([word], presets=[0, a, b]) == expected
 
 
@@ -384,27 +402,27 @@ def test_arithmetic(function, a, b, expected):
     (0x80000000, 0x7FFFFFFF, 31, 0x80000001),
 ])
 def test_product_is_shifted_with_its_sign(a, b, shift, expected):
-    word = encode(Op.ALU, dwell=6, function=AluFunction.MUL, shift=shift, ra=1, rb=2, rd=7)
+    word = encode(Op.ALU, dwell=M, function=AluFunction.MUL, shift=shift, ra=1, rb=2, rd=7)
     assert result([word], presets=[0, a, b]) == expected
     signed = [v - (1 << 32) if v >> 31 else v for v in (a, b)]
     assert expected == (signed[0] * signed[1] >> shift) & 0xFFFFFFFF
 
 
 def test_immediate_operand_is_sign_extended():
-    word = encode(Op.ALU, dwell=3, function=AluFunction.ADD, immediate=1, value=-3, ra=1, rb=2,
+    word = encode(Op.ALU, dwell=D, function=AluFunction.ADD, immediate=1, value=-3, ra=1, rb=2,
                   rd=7)
     assert result([word], presets=[0, 1, 100]) == 0xFFFFFFFE
-    word = encode(Op.ALU, dwell=6, function=AluFunction.MUL, immediate=1, value=-3, ra=1, rd=7)
+    word = encode(Op.ALU, dwell=M, function=AluFunction.MUL, immediate=1, value=-3, ra=1, rd=7)
     assert result([word], presets=[0, 5]) == 0xFFFFFFF1
 
 
 def test_register_may_be_source_and_target():
-    word = encode(Op.ALU, dwell=3, function=AluFunction.ADD, ra=7, rb=7, rd=7)
+    word = encode(Op.ALU, dwell=D, function=AluFunction.ADD, ra=7, rb=7, rd=7)
     assert result([li(7, 3), word, word]) == 12
 
 
 def test_get_of_the_tick_keeps_its_high_half():
-    low, high = (encode(Op.GET, dwell=3, source=source, rd=rd)
+    low, high = (encode(Op.GET, dwell=D, source=source, rd=rd)
                  for source, rd in ((Source.TICK_LOW, 1), (Source.TICK_HIGH, 2)))
     model = run([nop(2), low, nop(20), high, HALT], tick=(5 << 32) - 4)
     assert model.registers[1:3] == [0xFFFFFFFE, 4]
@@ -412,7 +430,7 @@ def test_get_of_the_tick_keeps_its_high_half():
 
 def test_get_of_the_inputs_is_of_the_tick_of_issue():
     world = World(triggers=[(T, 0x55), (T + 2, 0xAA)])
-    get = encode(Op.GET, dwell=3, source=Source.INPUTS, rd=7)
+    get = encode(Op.GET, dwell=D, source=Source.INPUTS, rd=7)
     assert result([nop(1), get], world=world) == 0x55
     assert result([nop(2), get], world=world) == 0xAA
 
@@ -424,11 +442,11 @@ def test_difference_is_taken_three_ticks_after_issue():
         asked.append((first, second, tick))
         return -5
 
-    word = encode(Op.LDT, dwell=5, first=0b10110, second=9, rd=7)
+    word = encode(Op.LDT, dwell=LDT_TICKS, first=0b10110, second=9, rd=7)
     model = run([nop(2), word, HALT], world=World(delta=delta), presets=range(16))
     assert asked == [(0b10110, 9, T + 5)]
     assert model.registers[7] == 0xFFFFFFFB
-    assert ticks(model) == [0, 2, 7]
+    assert ticks(model) == [0, 2, 2 + LDT_TICKS]
     assert model.commands[1][2] == 0b1011  # ra lies in the bits of `first`
 
 
@@ -464,30 +482,31 @@ def wait_for(mode, mask, changes, timeout=0):
     (TriggerMode.ALL, 0, [], 1),
 ])
 def test_trigger_modes(mode, mask, changes, end):
-    assert wait_for(mode, mask, changes) == (end + 2, end, True)
+    assert wait_for(mode, mask, changes) == (end + G, end, True)
 
 
 def test_trigger_in_the_last_tick_counts_and_one_later_does_not():
-    assert wait_for(TriggerMode.RISE, 1, [(10, 1)], timeout=10) == (12, 10, True)
-    assert wait_for(TriggerMode.RISE, 1, [(10, 1)], timeout=9) == (9 + 5, 9, False)
-    assert wait_for(TriggerMode.HIGH, 1, [(1, 1)], timeout=1) == (3, 1, True)
-    assert wait_for(TriggerMode.HIGH, 1, [(2, 1)], timeout=1) == (6, 1, False)
+    assert wait_for(TriggerMode.RISE, 1, [(10, 1)], timeout=10) == (10 + G, 10, True)
+    assert wait_for(TriggerMode.RISE, 1, [(10, 1)], timeout=9) == (9 + L, 9, False)
+    assert wait_for(TriggerMode.HIGH, 1, [(1, 1)], timeout=1) == (1 + G, 1, True)
+    assert wait_for(TriggerMode.HIGH, 1, [(2, 1)], timeout=1) == (1 + L, 1, False)
 
 
 def test_timeout_does_not_end_a_loop():
     program = [loop(1, 3), trigger(TriggerMode.RISE, 1, 4, target=3), HALT,
                encode(Op.TAG, dwell=1)]
-    model = run(program, until=T + 16)
+    model = run(program, until=T + B + 4 + L + 1)
     assert path(model, program) == [0, 1, 3]
     assert model.loops == [[1, 1, 3]]
 
 
 def test_wait_that_ends_is_the_last_word_of_a_loop():
     program = [loop(1, 3), trigger(TriggerMode.RISE, 1, 100), HALT]
-    world = World(triggers=[(T + t, level) for t, level in
-                            ((8, 1), (9, 0), (10, 1), (11, 0), (12, 1), (13, 0), (19, 1))])
-    # Issued in 6: ends in 8. Issued in 10: the edge in 10 is past; ends in 12. Issued in 14.
-    assert ticks(run(program, world=world)) == [0, 6, 10, 14, 21]
+    assert G == 2
+    world = World(triggers=[(T + B + t, level) for t, level in
+                            ((2, 1), (3, 0), (4, 1), (5, 0), (6, 1), (7, 0), (13, 1))])
+    # Issued in 0: ends in 2. Issued in 4: the edge in 4 is past; ends in 6. Issued in 8.
+    assert ticks(run(program, world=world)) == [0, B, B + 4, B + 8, B + 15]
 
 
 def test_wait_for_ever_goes_on_waiting():
@@ -504,7 +523,7 @@ def test_barrier_waits_until_all_peers_show_its_own_toggle():
     world = World(peers=[(T + 3, 0b100), (T + 5, 0b111), (T + 9, 0b001), (T + 12, 0)])
     model = run([word, show(7), word, show(7), HALT], world=world)
     # The first ends in 5; the second is issued in 8 and ends in 12.
-    assert ticks(model) == [0, 7, 8, 14, 15]
+    assert ticks(model) == [0, 5 + G, 6 + G, 12 + G, 13 + G]
     assert [command[2] for command in model.commands if command[1] == show(7)] == [5, 4]
     assert model.barrier == 0
 
@@ -513,13 +532,13 @@ def test_barrier_timeout_keeps_its_toggle():
     word = encode(Op.BARRIER, mask=1, timeout=3, target=2, rd=7)
     model = run([word, HALT, word, HALT])
     # The toggle back to 0 finds the peer at 0.
-    assert ticks(model) == [0, 8, 11]
+    assert ticks(model) == [0, 3 + L, 3 + L + 1 + G]
     assert (model.barrier, model.waited) == (0, 1)
     assert run([word, HALT, HALT]).barrier == 1
 
 
 def test_barrier_without_peers_ends_at_once():
-    assert ticks(run([encode(Op.BARRIER), HALT])) == [0, 3]
+    assert ticks(run([encode(Op.BARRIER), HALT])) == [0, 1 + G]
 
 
 def test_start_lowers_the_barrier():
@@ -549,14 +568,14 @@ def verdict_program(*words, target=100, stride=0):
 def test_verdict_that_came_before_ends_the_wait_at_once(at, issued, index):
     program = verdict_program(ARM, nop(issued - 1), herald())
     model = run(program, world=World(verdicts=[(T + at, index)]))
-    assert ticks(model) == [0, 1, issued, issued + 1 + 5]
+    assert ticks(model) == [0, 1, issued, issued + 1 + V]
     assert (model.halt_code, model.registers[7], model.waited) == (index, index, 1)
 
 
 def test_verdict_that_comes_during_the_wait():
     program = verdict_program(ARM, herald(stride=3), stride=3)
     model = run(program, world=World(verdicts=[(T + 40, 9)]))
-    assert ticks(model) == [0, 1, 45]
+    assert ticks(model) == [0, 1, 40 + V]
     assert (model.pc, model.registers[7], model.waited) == (100 + 72, 9, 39)
 
 
@@ -573,15 +592,15 @@ def test_arm_forgets_the_verdict_up_to_its_own_tick():
         assert model.halt_code == code, at
         if code == 16:
             assert (model.registers[7], model.waited) == (16, 20)
-            assert model.stopped == T + 6 + 20 + 5
+            assert model.stopped == T + 6 + 20 + L
 
 
 def test_verdict_is_used_up():
     program = verdict_program(ARM, herald(target=2), herald(timeout=3))
     program[2] = herald(timeout=3)
     model = run(program, world=World(verdicts=[(T + 2, 0)]))
-    # Issued in 1, ends in 2, again in 7, times out in 10.
-    assert (ticks(model), model.halt_code) == ([0, 1, 7, 15], 16)
+    # Issued in 1, ends in 2, again V later, times out 3 later.
+    assert (ticks(model), model.halt_code) == ([0, 1, 2 + V, 2 + V + 3 + L], 16)
 
 
 def test_table_wraps_around():
@@ -594,7 +613,7 @@ def test_start_forgets_the_verdict():
     program = verdict_program(herald(timeout=2))
     model = run(program, world=World(verdicts=[(T - 1, 2)]))
     assert model.halt_code == 16
-    get = encode(Op.GET, dwell=3, source=Source.VERDICT, rd=7)
+    get = encode(Op.GET, dwell=D, source=Source.VERDICT, rd=7)
     assert result([get], world=World(verdicts=[(T - 1, 2)])) == 2
     model = SequencerModel(program)
     model.start(T, World(verdicts=[(T - 1, 2)]), since=T - 1)
@@ -603,14 +622,14 @@ def test_start_forgets_the_verdict():
 
 
 def test_get_of_the_verdict():
-    get = encode(Op.GET, dwell=3, source=Source.VERDICT, rd=7)
+    get = encode(Op.GET, dwell=D, source=Source.VERDICT, rd=7)
     world = World(verdicts=[(T + 3, 6)])
     assert result([nop(2), get], world=world) == 0
     assert result([nop(3), get], world=world) == 0x16
     assert result([nop(3), ARM, get], world=world) == 6
     # BRH uses a verdict up, but it has been all the same.
     program = verdict_program(herald(timeout=9), target=100)
-    program[106] = encode(Op.JMP, dwell=6, target=1)
+    program[106] = encode(Op.JMP, dwell=B, target=1)
     program[1:3] = get, HALT
     assert run(program, world=world).registers[7] == 0x16
 
@@ -627,7 +646,7 @@ def test_frame_of_a_basis(basis):
     frames = [[(T + 8, 0xA5, 0), (T + 9, 1, 0)], [(T + 12, 0x3C, 0)]]
     model = run([nop(2), frame(basis), HALT], world=World(frames=frames))
     end = (8, 12)[basis]
-    assert ticks(model) == [0, 2, end + 2]
+    assert ticks(model) == [0, 2, end + G]
     assert (model.registers[7], model.waited) == ((0xA5, 0x3C)[basis], end - 2)
 
 
@@ -635,23 +654,23 @@ def test_last_frame_and_the_frames_after_it():
     frames = [[(T + 3, 1, 0), (T + 5, 2, 1), (T + 7, 3, 0)], []]
     # The last window's strobe is before the wait, and a later one has the newer frame.
     model = run([nop(10), frame(0, last=True), HALT], world=World(frames=frames))
-    assert (ticks(model), model.registers[7]) == ([0, 10, 13], 3)
+    assert (ticks(model), model.registers[7]) == ([0, 10, 11 + G], 3)
     model = run([frame(0, last=True), HALT], world=World(frames=frames))
-    assert (ticks(model), model.registers[7]) == ([0, 7], 2)
+    assert (ticks(model), model.registers[7]) == ([0, 5 + G], 2)
 
 
 def test_frame_is_used_up_with_its_last():
     frames = [[(T + 3, 1, 1)], [(T + 3, 5, 1)]]
     program = [nop(10), frame(0), frame(0, last=True, timeout=4, target=3), frame(1), HALT]
     model = run(program, world=World(frames=frames))
-    assert ticks(model) == [0, 10, 13, 22, 25]
+    assert ticks(model) == [0, 10, 11 + G, 15 + G + L, 16 + 2 * G + L]
     assert (model.registers[7], model.waited) == (5, 1)
 
 
 def test_frame_timeout():
     model = run([frame(0, timeout=4, target=2), 0, HALT], presets=[9] * 16,
                 world=World(frames=[[(T + 5, 3, 0)], [(T + 2, 3, 0)]]))
-    assert (ticks(model), model.registers[7], model.waited) == ([0, 9], 0, 4)
+    assert (ticks(model), model.registers[7], model.waited) == ([0, 4 + L], 0, 4)
 
 
 def test_first_syndrome_forgets_frames_up_to_its_own_tick():
@@ -664,7 +683,7 @@ def test_first_syndrome_forgets_frames_up_to_its_own_tick():
 
 
 def test_get_of_the_frames():
-    get = encode(Op.GET, dwell=3, source=Source.FRAME, rd=7)
+    get = encode(Op.GET, dwell=D, source=Source.FRAME, rd=7)
     frames = [[(T + 2, 0x12, 0), (T + 6, 0x99, 0)], [(T + 5, 0x34, 1)]]
     assert result([nop(5), get], world=World(frames=frames)) == 0x3412
 
@@ -715,7 +734,7 @@ def test_programs_share_a_memory():
 
 
 def test_model_is_fast_and_skips_idle_ticks():
-    add = encode(Op.ALU, dwell=3, function=AluFunction.ADD, immediate=1, value=1, ra=1, rd=1)
+    add = encode(Op.ALU, dwell=D, function=AluFunction.ADD, immediate=1, value=1, ra=1, rd=1)
     program = [loop(5, 40_000), nop((1 << 40) + 1), encode(Op.PULSE, dwell=1), add,
                encode(Op.SET, dwell=1), nop(1), HALT]
     model = SequencerModel(program)
