@@ -18,6 +18,7 @@ from quantacore.host.console import table as _table
 from quantacore.host.console import takeover_option as _takeover
 from quantacore.host.decode_cli import decode
 from quantacore.host.firmware_cli import fw
+from quantacore.host.sequencer_cli import register as _register_sequencer
 
 __all__ = ["main", "quantacore"]
 
@@ -118,7 +119,8 @@ def info(port, takeover, as_json):
         async with await Node.connect(port, takeover=takeover) as node:
             flags = {name: await block.flags() for name, block in
                      (("link", node.link), ("timing", node.timing), ("tagger", node.tagger),
-                      ("histogram", node.histogram), ("decoder", node.decoder))}
+                      ("histogram", node.histogram), ("decoder", node.decoder),
+                      ("sequencer", node.sequencer))}
             return node.identity, await node.timing.time_s(), flags, await node.link.statistics()
 
     identity, now_s, flags, statistics = _run(ask())
@@ -522,6 +524,7 @@ def demo(file, full, part, out, seed):
 
 
 quantacore.add_command(decode)
+_register_sequencer(fw)
 quantacore.add_command(fw)
 
 

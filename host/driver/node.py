@@ -29,6 +29,7 @@ from quantacore.host.driver.registers import (
     NodeRegisters,
     Reference,
 )
+from quantacore.host.driver.sequencer import SequencerDriver
 from quantacore.host.transport.base import open_transport
 
 __all__ = ["Identity", "Node", "TimeUnits", "TimingDriver", "TimingSnapshot", "TaggerDriver",
@@ -526,7 +527,7 @@ class Node(Driver):
     """A node and the drivers of its blocks.
 
     Use :meth:`connect`. Attributes: ``identity`` (:class:`Identity`), ``regs`` (every register,
-    typed), ``timing``, ``tagger``, ``histogram``, ``decoder``, ``link``, ``client``.
+    typed), ``timing``, ``tagger``, ``histogram``, ``decoder``, ``sequencer``, ``link``, ``client``.
     """
 
     def __init__(self, client, identity):
@@ -538,6 +539,7 @@ class Node(Driver):
         self.tagger = TaggerDriver(self, self.regs.tagger)
         self.histogram = HistogramDriver(self, self.regs.histogram)
         self.decoder = DecoderDriver(self, self.regs.decoder)
+        self.sequencer = SequencerDriver(self, self.regs.sequencer)
         self.link = LinkDriver(self, self.regs.link)
 
     @classmethod

@@ -1,6 +1,7 @@
 """A decoder's 64-bit records: apart from time tags, to columns, and to shots.
 
-The ring of a node carries the records of all its blocks. :func:`split_records` parts them,
+The ring of a node carries the records of all its blocks. :func:`split_records` parts these from
+the others (tags, and marks of a sequencer: :mod:`quantacore.host.tags.marks`),
 :func:`decoder_columns` gives the decoder's fields as arrays, and :class:`ShotAssembler` puts
 windows and shots together.
 """

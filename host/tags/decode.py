@@ -10,6 +10,7 @@ from math import gcd
 import numpy as np
 
 from quantacore.gateware.layouts.decoder import DecoderRecordKind
+from quantacore.gateware.layouts.sequencer import SequencerRecordKind
 from quantacore.gateware.layouts.tags import (
     COARSE_BITS,
     FINE_BITS,
@@ -44,7 +45,8 @@ _TIME_BITS = FINE_BITS + COARSE_BITS
 _TIME_MASK = np.uint64((1 << _TIME_BITS) - 1)
 _MAX_EPOCH = (1 << 63 - _TIME_BITS) - 1
 _CAUSES = {cause.value: cause.name for cause in LossCause}
-_OTHERS = np.array([kind.value for kind in DecoderRecordKind], np.uint64)
+_OTHERS = np.array([kind.value for kinds in (DecoderRecordKind, SequencerRecordKind)
+                    for kind in kinds], np.uint64)
 _KIND_NAMES = {kind.value: kind.name for kind in TagKind}
 # Small enough that a chunk and its columns stay in the second-level cache.
 _CHUNK = 1 << 15
@@ -78,7 +80,8 @@ class DecodeState:
 
     ``records``, ``tags`` and ``lost`` count from the start of the stream; ``overflows`` are the
     closed spans, ``open_overflow`` is the begin of one that has not ended, or None. ``others``
-    counts records of the node's decoder, which are passed over and not in ``records``.
+    counts records of the node's decoder and sequencer, which are passed over and not in
+    ``records``.
     """
 
     epoch: int | None = None
@@ -139,7 +142,8 @@ def decode(records, state=None):
     ----------
     records : numpy.ndarray
         uint64, as they came. Batches may be cut anywhere between records. Records of the node's
-        decoder may stand between them (see :mod:`quantacore.host.driver.verdicts`).
+        decoder (:mod:`quantacore.host.driver.verdicts`) and sequencer
+        (:mod:`quantacore.host.tags.marks`) may stand between them.
     state : DecodeState, optional
         Carried along a stream and updated here; a new stream starts with a new one. If this
         raises, the state is as before the call.

@@ -8,8 +8,8 @@ the result is the same in every bit and every tick.
 
 Either edge of ``clk`` is a tick and one evaluation: inputs are taken in, what is due is computed,
 ``rx`` and ``tx`` answer, and registers and memories take their next values. So after an edge the
-outputs ``rx`` and ``tx`` are those of the tick that has passed, with the inputs of that tick; all
-other outputs have to be registers and show their new state.
+outputs ``rx`` and ``tx`` are those of the tick that has passed, with the inputs of that tick, and
+so are those that the caller names; all others have to be registers and show their new state.
 
 Parts are cut from one topological order, so each comes after those that it reads from. A value
 that leaves its part is compared with what it was; a change marks its readers in a bit set. A part
@@ -31,7 +31,7 @@ class CannotSchedule(RuntimeError):
     """The netlist holds something that only the ordinary Verilog can express."""
 
 
-def to_activity_verilog(component, name, *, part_cells=PART_CELLS):
+def to_activity_verilog(component, name, *, passed=(), part_cells=PART_CELLS):
     """Verilog text of ``component`` as module ``name``, computed by need.
 
     Parameters
@@ -39,6 +39,8 @@ def to_activity_verilog(component, name, *, part_cells=PART_CELLS):
     component : wiring.Component
         With one clock domain, ``sync``; its reset is held at 0.
     name : str
+    passed : sequence of str
+        Outputs besides ``rx`` and ``tx`` that show the tick that has passed.
     part_cells : int
         Cells after which a part is closed.
 
@@ -52,8 +54,8 @@ def to_activity_verilog(component, name, *, part_cells=PART_CELLS):
     ------
     CannotSchedule
         A combinational loop through the bits of one value, an asynchronous reset, an instance, an
-        output besides ``rx`` and ``tx`` that is no register, or a version of Amaranth whose
-        netlist is another.
+        output that has to be a register and is none, or a version of Amaranth whose netlist is
+        another.
     """
     try:
         from amaranth.hdl import Const, Fragment, Value
@@ -67,7 +69,7 @@ def to_activity_verilog(component, name, *, part_cells=PART_CELLS):
         if not isinstance(value := Value.cast(port), Const):
             ports.append(("__".join(map(str, path)), value, None))
     netlist = ir.build_netlist(Fragment.get(component, None), ports=ports, name=name)
-    return _Writer(netlist, nir, name, part_cells).text()
+    return _Writer(netlist, nir, name, part_cells, passed).text()
 
 
 class _Canonical:
@@ -81,7 +83,8 @@ class _Canonical:
 
 
 class _Writer:
-    def __init__(self, netlist, nir, name, part_cells):
+    def __init__(self, netlist, nir, name, part_cells, passed=()):
+        self.passed = {"rx", "tx", *passed}
         self.netlist, self.nir, self.name, self.part_cells = netlist, nir, name, part_cells
         self.cells = netlist.cells
         self.inputs = dict(netlist.top.ports_i)
@@ -612,9 +615,8 @@ class _Writer:
         self.tasks += self.task(f"memory_{number}", [], reads + writes)
         return own, bool(shows)
 
-    @staticmethod
-    def taken(name):
-        return name.split("__")[0] in ("rx", "tx")
+    def taken(self, name):
+        return name.split("__")[0] in self.passed
 
     def text(self):
         nir = self.nir

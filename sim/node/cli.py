@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.logging import RichHandler
 from rich.table import Table
 
+from quantacore.gateware.layouts.sequencer import CHANNELS
 from quantacore.gateware.layouts.tags import MAX_CHANNELS, SAMPLES_PER_CLOCK
 from quantacore.sim.node.build import BuildError, BuildProgress
 from quantacore.sim.node.engine import Engine, EngineFailed
@@ -38,6 +39,7 @@ quantacore node --symlink /tmp/qc0 --source poisson:1e6,ch0
 quantacore node --tcp 7000 --source emitter:2e8,lifetime=3000,efficiency=0.01
 quantacore node --link uart --baud 3000000 --pps ppm=4.2,jitter=20000
 quantacore node --distance 5 --tcp 7000
+quantacore node --sequencer 8 --tcp 7000
 quantacore info --port /tmp/qc0        (in another terminal)
 """
 
@@ -115,6 +117,8 @@ def _show(server, config, console):
               "decode compile writes one). The host still has to load it.")
 @click.option("--distance", type=click.IntRange(3, 21),
               help="Build it with a decoder for a rotated surface code of this distance.")
+@click.option("--sequencer", type=click.IntRange(1, CHANNELS), metavar="CHANNELS",
+              help="Build it with a pulse sequencer of so many channels.")
 @click.option("--drive", type=click.Choice(["pulse", "toggle"]), default="pulse",
               help="pulse: a photon is a pulse. toggle: a photon inverts the level (tag both "
               "edges); it resolves photons one sample apart instead of two.")
@@ -128,8 +132,8 @@ def _show(server, config, console):
               "and the node's buffer fills.")
 @click.option("--rebuild-quietly", is_flag=True, help="No progress display while building.")
 def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, address, sources, pps,
-                 ref10m, decoder, distance, drive, pulse_samples, start_on, seed, stall,
-                 rebuild_quietly):
+                 ref10m, decoder, distance, sequencer, drive, pulse_samples, start_on, seed,
+                 stall, rebuild_quietly):
     """Run a virtual node and serve it like a board.
 
     The node is the real gateware, compiled to a program the first time (about a minute; after
@@ -151,8 +155,8 @@ def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, addr
         options = node_options(
             samples=int(samples), channels=channels, fine=fine, link=link,
             baud=baud if link == "uart" else None, sources=_read(sources, seed), pps=pps,
-            ref10m=ref10m, decoder=decoder, distance=distance, drive=drive,
-            pulse_samples=pulse_samples, start_on=start_on, seed=seed, stall=stall)
+            ref10m=ref10m, decoder=decoder, distance=distance, sequencer=sequencer,
+            drive=drive, pulse_samples=pulse_samples, start_on=start_on, seed=seed, stall=stall)
         engine = Engine(progress=progress, **options)
     except (ToolMissing, BuildError, ValueError, TypeError) as error:
         raise click.ClickException(str(error)) from None
@@ -164,7 +168,9 @@ def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, addr
         click.echo(server.url)
         console.print(f"virtual node: {channels} channels, {samples} samples per clock of "
                       f"{float(config.tick_ps) / 1000:g} ns, link {link}"
-                      f"{', with a decoder' if config.decoder else ''}; Ctrl-C ends it",
+                      f"{', with a decoder' if config.decoder else ''}"
+                      f"{f', sequencer of {sequencer} channels' if sequencer else ''}; "
+                      f"Ctrl-C ends it",
                       highlight=False)
         stop[0] = _show(server, config, console)
 

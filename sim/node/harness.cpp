@@ -244,7 +244,8 @@ struct Engine {
     LineIn line_in;
 
     bool watch_start = false;
-    unsigned outputs = 0;
+    Lines outputs = 0;
+    uint32_t pins[PINS + 1] = {};
     std::vector<OutputEdge> edges;
     size_t edges_limit = 1 << 20;
     uint64_t edges_lost = 0;
@@ -262,6 +263,7 @@ struct Engine {
         top.reset(new qc_top(context.get(), "node"));
         top->clk = 0;
         for (int k = 0; k < INPUTS; ++k) drive_steady(k);
+        for (int k = 0; k < PINS; ++k) set_pin(*top, k, pins[k]);
         idle_link();
         top->eval();
     }
@@ -417,7 +419,7 @@ struct Engine {
             clock();
 #endif
             ++tick;
-            const unsigned now = watched_outputs(*top);
+            const Lines now = watched_outputs(*top);
             if (now != outputs) {
                 record(now);
                 if (watch_start && (now & RUNNING_BIT)) {
@@ -428,13 +430,14 @@ struct Engine {
         }
     }
 
-    void record(unsigned now) {
+    void record(Lines now) {
         if (now == outputs) return;
-        const unsigned changed = now ^ outputs;
+        const Lines changed = now ^ outputs;
         for (unsigned line = 0; line < WATCHED; ++line) {
             if (!(changed >> line & 1u)) continue;
             if (edges.size() >= edges_limit) ++edges_lost;
-            else edges.push_back({tick, static_cast<uint8_t>(line),
+            else edges.push_back({tick - (BY_NEED && (COMBINATIONAL >> line & 1u)),
+                                  static_cast<uint8_t>(line),
                                   static_cast<uint8_t>(now >> line & 1u)});
         }
         outputs = now;
@@ -490,6 +493,10 @@ QC_API void qc_feed(Engine* e, int k, const int64_t* times, size_t count, int64_
         if (other.limit < e->input_limit) e->input_limit = other.limit;
 }
 QC_API void qc_power_cycle(Engine* e, int64_t ticks) { e->power_cycle(ticks); }
+QC_API void qc_pin(Engine* e, int pin, uint32_t value) {
+    e->pins[pin] = value;
+    set_pin(*e->top, pin, value);
+}
 QC_API void qc_watch_start(Engine* e, int on) { e->watch_start = on; }
 QC_API int64_t qc_statistic(Engine* e, int which) {
     switch (which) {
