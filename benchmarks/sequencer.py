@@ -43,7 +43,7 @@ def events_per_tick(bench, turns):
     bench.load(BUSY.format(turns=turns, body=body))
     bench.action(start=1)
     ticks, columns = bench.record(16 * turns + 40, ["word"], valid="issued")
-    ops = np.array([word & 63 for word in columns["word"]])
+    ops = columns["word"][:, 0] & 63
     times = ticks[(ops == Op.SET.value) | (ops == Op.PULSE.value)]
     return len(times), int(times[-1] - times[0]) + 1, int((np.diff(times) != 1).sum())
 
@@ -53,8 +53,7 @@ def ticks_between_marks(bench, source):
     bench.load(source)
     bench.action(start=1)
     ticks, columns = bench.record(80, ["word"], valid="issued")
-    times = [tick for tick, word in zip(ticks, columns["word"], strict=True)
-             if word & 63 == Op.TAG.value]
+    times = ticks[columns["word"][:, 0] & 63 == Op.TAG.value]
     return int(times[1] - times[0])
 
 
@@ -72,7 +71,7 @@ def proven_per_second(source, least_s):
 def main():
     options = arguments(__doc__.splitlines()[0])
     rows = []
-    bench = SequencerBench(channels=1, name="sequencer_bench")
+    bench = SequencerBench()
     turns = 2_000 if options.quick else 100_000
     events, ticks, gaps = events_per_tick(bench, turns)
     ns = TICK_NS * ticks / events

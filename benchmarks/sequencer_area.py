@@ -10,12 +10,17 @@ from common import Row, arguments, report
 
 from quantacore.boards.ecp5 import ShiftWrapper, place_and_route
 from quantacore.gateware.sequencer.channels import Channels
+from quantacore.gateware.sequencer.engine import Engine
+from quantacore.gateware.sequencer.unit import SequencerUnit
 
 TARGET_HZ = 125_000_000
 #: Part -> component, and whether the quick run takes it.
 PARTS = {
     "channels_1": (lambda: Channels(channels=1), True),
     "channels_8": (lambda: Channels(channels=8), False),
+    "engine": (Engine, False),
+    # All of it, behind its registers: two images of 4096 instructions, eight channels.
+    "sequencer_8": (lambda: SequencerUnit(channels=8), False),
 }
 #: What the device has.
 DEVICE = {"lut4": 83_640, "dff": 83_640, "bram": 208, "dsp": 156}

@@ -16,6 +16,7 @@ from quantacore.firmware.assembler import MNEMONICS, assemble
 from quantacore.firmware.assembly import DEFAULT_TICK
 from quantacore.firmware.diagnostics import AssemblyError, Line
 from quantacore.firmware.disassembler import disassemble
+from quantacore.firmware.envelopes import quantise
 from quantacore.firmware.image import Image
 from quantacore.firmware.prover import prove
 from quantacore.firmware.words import OPERANDS, Pair, R
@@ -164,8 +165,6 @@ class Program:
                                for key, value in arguments.items())
             self._write(f".envelope {where} {name} {shape}({inside})")
             return name
-        from quantacore.firmware.envelopes import quantise
-
         points = quantise(float(value) for value in shape)
         self._write(f".envelope {where} {name} points()")
         for at in range(0, len(points), 16):

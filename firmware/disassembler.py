@@ -152,7 +152,9 @@ def _head(assembly):
     for name, p in assembly.parameters.items():
         taken.add(p.register)
         doc = f' "{p.doc}"' if p.doc else ""
-        out.append(f".param {name} r{p.register} in {p.low}..{p.high} = {p.default}{doc}")
+        low, high, default = (_in_unit(v, p.unit, assembly.tick_s)
+                              for v in (p.low, p.high, p.default))
+        out.append(f".param {name} r{p.register} in {low}..{high} = {default}{doc}")
     out += [f".assume r{register} in {interval.low}..{interval.high}"
             for register, interval in assembly.assumptions.items() if register not in taken]
     for channel, points in sorted(assembly.envelopes.items()):
@@ -162,6 +164,15 @@ def _head(assembly):
     out += [f".wave w{number} raw({wave.step:#x}, {wave.base}, {wave.length})"
             for number, wave in enumerate(assembly.waves)]
     return out
+
+
+def _in_unit(value, unit, tick_s):
+    """A parameter's value such that the assembler finds its unit again."""
+    if unit == "ticks":
+        return f"{value} * {tick_s.numerator}s / {tick_s.denominator}"
+    if unit == "amplitude":
+        return f"{value} / 32768"
+    return f"{value}turn / 4294967296" if unit == "phase" else str(value)
 
 
 def instruction_text(instruction, *, names=None, raw=True):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from amaranth.hdl import Shape
 
-from quantacore.firmware.assembler import LIBRARY, MNEMONICS, assemble_file, form_of
+from quantacore.firmware.assembler import LIBRARY, MNEMONICS, assemble_file
 from quantacore.firmware.sheet import sheet_svg
+from quantacore.firmware.statements import form_of
 from quantacore.firmware.words import R, least
 from quantacore.gateware.layouts import instructions, sequencer
 from quantacore.gateware.layouts.instructions import FORMATS, AluFunction, Op

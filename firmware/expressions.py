@@ -193,6 +193,9 @@ class Parser:
 
     def expression(self, level=0):
         """Evaluate the longest expression that begins here."""
+        if level == 0 and self.at + 1 == len(self.tokens) and self.peek().kind == "number":
+            # Most operands are one number, which needs no way through all levels.
+            return self._primary()
         if level == len(_LEVELS):
             return self._unary()
         left = self.expression(level + 1)

@@ -20,12 +20,7 @@ from quantacore.firmware.assembly import (
 )
 from quantacore.firmware.diagnostics import Line
 from quantacore.gateware.layouts.instructions import isa_crc
-from quantacore.gateware.layouts.sequencer import (
-    SLOTS,
-    LoadTarget,
-    SequencerLoadAddress,
-    Wave,
-)
+from quantacore.gateware.layouts.sequencer import SLOTS, LoadTarget, SequencerLoadAddress, Wave
 
 __all__ = ["Image", "ImageError", "Upload", "upload_words", "MAGIC", "FORMAT_VERSION",
            "SectionKind"]

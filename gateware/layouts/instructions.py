@@ -56,9 +56,9 @@ MUL_TICKS = 8
 #: The same of ``LDT``.
 LDT_TICKS = 6
 #: Least dwell of ``DELAY``.
-DELAY_TICKS = 6
+DELAY_TICKS = 7
 #: ``WAITUNTIL`` must be issued at least so many ticks before its time.
-UNTIL_TICKS = 6
+UNTIL_TICKS = 7
 #: ``FREQ`` acts so many ticks after it was issued, and has that least dwell.
 FREQ_TICKS = 1
 #: From the tick that ends a ``WAITTRIG``, ``BARRIER`` or ``DEC`` to the next instruction.

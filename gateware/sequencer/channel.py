@@ -22,9 +22,9 @@ __all__ = ["PULSE_STAGE", "PHASE_STAGE", "FREQUENCY_STAGE", "OFFSET_STAGE", "Pul
 #: position is known in the tick after.
 PULSE_STAGE = 4
 #: The same of a phase offset for sample T,
-PHASE_STAGE = 6
+PHASE_STAGE = 5
 #: of the frequency from sample T on,
-FREQUENCY_STAGE = 6
+FREQUENCY_STAGE = 5
 #: and of a direct offset for sample T.
 OFFSET_STAGE = 15
 
@@ -217,19 +217,30 @@ class Channel(wiring.Component):
 
     def _carrier(self, m):
         """Cosine of the phase: its sign 8 ticks after n, its magnitude 14 ticks after n."""
+        # 6: what all channels are told is kept nearby, by the one that is meant.
+        frequency_set = delayed(m, self.frequency_set, 1, "frequency_set")
+        coherent, told, start = Signal(), Signal(PHASE_BITS), Signal(PHASE_BITS)
+        with m.If(self.frequency_set):
+            m.d.sync += [coherent.eq(self.coherent), told.eq(self.frequency),
+                         start.eq(self.start)]
+        phase_set = delayed(m, self.phase_set, 1, "phase_set")
+        phase_add = delayed(m, self.phase_add, 1, "phase_add")
+        turn = Signal(32)
+        with m.If(self.phase_set | self.phase_add):
+            m.d.sync += turn.eq(self.phase)
         # 7: phase of the oscillator.
         frequency, phase = Signal(PHASE_BITS), Signal(PHASE_BITS)
         m.d.sync += phase.eq(phase + frequency)
-        with m.If(self.frequency_set):
-            m.d.sync += frequency.eq(self.frequency)
-            with m.If(self.coherent):
-                m.d.sync += phase.eq(self.start)
+        with m.If(frequency_set):
+            m.d.sync += frequency.eq(told)
+            with m.If(coherent):
+                m.d.sync += phase.eq(start)
         # 8: with the offset, whose unit is 2**16 of the oscillator's.
         offset = Signal(32)
-        with m.If(self.phase_set):
-            m.d.sync += offset.eq(self.phase)
-        with m.Elif(self.phase_add):
-            m.d.sync += offset.eq(offset + self.phase)
+        with m.If(phase_set):
+            m.d.sync += offset.eq(turn)
+        with m.Elif(phase_add):
+            m.d.sync += offset.eq(offset + turn)
         total = Signal(32)
         m.d.sync += total.eq(phase[PHASE_BITS - 32:] + offset)
         m.submodules.cosine = cosine = Cosine()

@@ -512,9 +512,8 @@ class Engine(wiring.Component):
             soon.eq(until_set & near & (left_over[:3] < UNTIL_TICKS - 1)),
         ]
         with m.If(until_set):
-            m.d.sync += [remaining.eq(left_over[:48] - (UNTIL_TICKS - 2)), until.eq(0)]
-            with m.If(near & (left_over[:3] == UNTIL_TICKS - 1)):
-                m.d.sync += open_.eq(1)
+            # It is three ticks later than when this was counted from, and `due` is for a tick more.
+            m.d.sync += [remaining.eq(left_over[:48] - 4), until.eq(0)]
         m.d.sync += since_start.eq(since_start + 1)
         with m.If(take & first):
             m.d.sync += since_start.eq(0)

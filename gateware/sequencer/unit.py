@@ -160,7 +160,11 @@ class SequencerUnit(wiring.Component):
         m.d.sync += start.eq(action.start & can_start)
         with m.If(action.start):
             m.d.sync += waits.eq(action.timed)
-        was_armed = Signal()
+        was_armed, holds = Signal(), Signal()
+        with m.If(start):
+            m.d.sync += holds.eq(waits)
+        with m.Elif(engine.release | ~engine.running):
+            m.d.sync += holds.eq(0)
         ahead = Signal(64)
         m.d.sync += [was_armed.eq(engine.armed), ahead.eq(self.tick + 3)]
         m.d.comb += [
@@ -261,7 +265,7 @@ class SequencerUnit(wiring.Component):
         ]
         with m.If(emergency):
             m.d.comb += status.state.eq(SequencerState.EMERGENCY)
-        with m.Elif(engine.armed):
+        with m.Elif(engine.running & holds):
             m.d.comb += status.state.eq(SequencerState.ARMED)
         with m.Elif(engine.running):
             m.d.comb += status.state.eq(SequencerState.RUNNING)

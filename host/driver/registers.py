@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0xa0ee96d4
+MAP_CRC = 0xe7498ce3
 
 
 class Protocol(Fields):

