@@ -143,6 +143,7 @@ def info(port, takeover, as_json):
         ("Record buffer", f"{identity.buffer_depth} records"),
         ("Histogram", f"{identity.bins} bins" if identity.histogram else "none"),
         ("Decoder", "see quantacore decode info" if identity.decoder else "none"),
+        ("Sequencer", "see quantacore fw slots" if identity.sequencer else "none"),
         ("Running for", f"{now_s:.6f} s"),
     ]))
     raised = [(f"{block}.{name}", count, f"{at:.9f} s")

@@ -521,8 +521,8 @@ class SequencerDriver(BlockDriver):
             registers.slots.read(), registers.slot_loaded.read(), registers.slot_image[slot].read())
         state = SlotState(status.state >> 3 * slot & 7)
         if state is not SlotState.VALID or image != crc:
-            why = (f"{loaded} of {words} words came" if loaded != words else
-                   "another CRC" if state is SlotState.REFUSED else "nothing was begun there")
+            why = ("nothing was begun there" if state is not SlotState.REFUSED else
+                   f"{loaded} of {words} words came" if loaded != words else "another CRC")
             raise ImageRefusedError(f"The node refused the image in slot {slot}: {why} (the slot "
                                     f"is {state.name}); load it again")
 
