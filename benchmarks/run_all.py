@@ -21,7 +21,7 @@ from common import Row, number
 
 HERE = Path(__file__).parent
 #: Modules here that are not benchmarks.
-HELPERS = {"common", "run_all", "readme_table", "decoder_cases", "decoder_noise"}
+HELPERS = {"common", "run_all", "readme_table", "decoder_cases", "decoder_noise", "placed_parts"}
 KEYS = [field.name for field in fields(Row)]
 #: Quantities that are right only if they are zero.
 ZERO = {"wrong_values", "wrong", "hangs", "mismatches", "differences", "unaccounted",

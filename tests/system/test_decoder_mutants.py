@@ -1,11 +1,7 @@
 """Would the tests notice? Bugs planted in the decoder's gateware make it differ from the golden
 model on a few hundred shots."""
 
-import importlib
 import os
-import sys
-import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +11,7 @@ from quantacore.sim.bench import decoder as bench
 from quantacore.sim.bench.decoder import FastDecoder
 from quantacore.sim.bench.decoder_equality import decode_both, differences
 from quantacore.sim.bench.decoder_random import random_image
+from quantacore.sim.bench.mutants import plant
 from quantacore.sim.qec.circuits import memory_circuit
 
 _PACKAGE = "quantacore.gateware.decoder"
@@ -52,22 +49,11 @@ ALWAYS = ("a pair wins a tie against the boundary", "what is kept moves a layer 
 _SEED = 20_241
 
 
-def plant(monkeypatch, name, old, new):
-    """Give all modules of the decoder the classes of a changed copy of module ``name``."""
-    module = importlib.import_module(f"{_PACKAGE}.{name}")
-    source = Path(module.__file__).read_text()
-    assert source.count(old) == 1, f"{name}.py has {source.count(old)} times {old!r}"
-    changed = types.ModuleType(module.__name__)
-    exec(compile(source.replace(old, new), module.__file__, "exec"), changed.__dict__)
+def plant_in_decoder(monkeypatch, name, old, new):
+    plant(monkeypatch, _PACKAGE, name, old, new)
     # Compiled decoders are found by the gateware's files, and those are as they were.
     files = bench.gateware_digest()
     monkeypatch.setattr(bench, "gateware_digest", lambda: f"{files} {name} {old} {new}")
-    mine = {item: getattr(module, item) for item in module.__all__}
-    users = [(user, item) for user in [*sys.modules] if user.startswith(_PACKAGE)
-             for item in mine if vars(sys.modules[user]).get(item) is mine[item]]
-    assert len(users) > len(mine), f"nobody uses {name}.py"
-    for user, item in users:
-        monkeypatch.setattr(sys.modules[user], item, getattr(changed, item))
 
 
 def circuit(p, rounds):
@@ -119,7 +105,7 @@ def test_gateware_as_it_is_does_not_differ():
 def test_planted_bug_is_found(bug, monkeypatch):
     if bug not in ALWAYS and not os.environ.get("QUANTACORE_SOAK"):
         pytest.skip("takes a build of its own: make soak")
-    plant(monkeypatch, *MUTANTS[bug])
+    plant_in_decoder(monkeypatch, *MUTANTS[bug])
     differing = found(optimisation=0)
     print(f"{bug}: {differing}")
     assert differing

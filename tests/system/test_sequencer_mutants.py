@@ -1,14 +1,12 @@
 """Would the tests notice? Bugs planted in the sequencer's engine fail its cosimulation."""
 
-import importlib
 import os
-import sys
-import types
 from pathlib import Path
 
 import pytest
 
 from quantacore.sim.bench.cosim import run_cocotb
+from quantacore.sim.bench.mutants import plant
 from quantacore.sim.bench.sequencer_probe import SequencerProbe
 
 MODULE = Path(__file__).parents[1] / "cosim" / "cocotb_sequencer.py"
@@ -57,28 +55,12 @@ ALWAYS = ("a verdict just before the timeout lets the next word through",)
 _SEED = 20_241
 
 
-def plant(monkeypatch, name, old, new):
-    """Give all modules of the sequencer and the probe the classes of a changed module ``name``."""
-    module = importlib.import_module(f"{_PACKAGE}.{name}")
-    source = Path(module.__file__).read_text()
-    assert source.count(old) == 1, f"{name}.py has {source.count(old)} times {old!r}"
-    changed = types.ModuleType(module.__name__)
-    exec(compile(source.replace(old, new), module.__file__, "exec"), changed.__dict__)
-    mine = {item: getattr(module, item) for item in module.__all__}
-    users = [(user, item) for user in [*sys.modules]
-             if user.startswith(("quantacore.gateware.sequencer", "quantacore.sim.bench."))
-             for item in mine if vars(sys.modules[user]).get(item) is mine[item]]
-    assert len(users) > len(mine), f"nobody uses {name}.py"
-    for user, item in users:
-        monkeypatch.setattr(sys.modules[user], item, getattr(changed, item))
-
-
 @pytest.mark.parametrize("bug", MUTANTS)
 def test_planted_bug_is_found(bug, monkeypatch):
     if bug not in ALWAYS and not os.environ.get("QUANTACORE_SOAK"):
         pytest.skip("takes a build of its own: make soak")
     monkeypatch.setenv("QUANTACORE_SEED", str(_SEED))
-    plant(monkeypatch, *MUTANTS[bug])
+    plant(monkeypatch, _PACKAGE, *MUTANTS[bug], users=["quantacore.sim.bench."])
     with pytest.raises(AssertionError) as failure:
         run_cocotb(SequencerProbe(), "sequencer", MODULE, ports_alone=True,
                    parameters={"programs": 2000})
