@@ -127,6 +127,8 @@ class Engine(wiring.Component):
         From ``start`` until the program ends.
     halted : Out(1), fault : Out(Fault)
         How the last program ended: neither if it was stopped.
+    calls : Out(4), loops : Out(4)
+        Calls and loops that the program is in; a bit for each loop, outermost first.
     pc, stopped, halt_code, started, waited
         See the registers of the block
         :data:`~quantacore.gateware.layouts.sequencer.SEQUENCER`.
@@ -164,6 +166,8 @@ class Engine(wiring.Component):
     running: Out(1)
     halted: Out(1)
     fault: Out(Fault)
+    calls: Out(range(CALL_LEVELS + 1))
+    loops: Out(LOOP_LEVELS)
     pc: Out(range(PROGRAM_DEPTH))
     stopped: Out(64)
     started: Out(64)
@@ -335,7 +339,8 @@ class Engine(wiring.Component):
                               attrs={"ram_style": "distributed"})
         m.submodules.stack = stack
         stack_write, stack_read = stack.write_port(), stack.read_port(domain="comb")
-        calls = Signal(range(CALL_LEVELS + 1))
+        calls = self.calls
+        m.d.comb += self.loops.eq(fetch.active)
         m.d.comb += [
             stack_write.addr.eq(calls), stack_write.data.eq(next_place),
             stack_read.addr.eq(calls - 1),

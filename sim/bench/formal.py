@@ -89,7 +89,7 @@ def prove(contract, name, *, depth, mode="prove", passes=""):
                              f"{folder}\n{result.stdout[-4000:]}{result.stderr[-2000:]}")
 
 
-def prove_bounded(contract, name, *, depth):
+def prove_bounded(contract, name, *, depth, passes=""):
     """Check ``contract`` for every sequence of ``depth`` clocks from reset, and fail with a trace.
 
     Like :func:`prove` with ``mode="bmc"``, by Yosys' own SAT solver, which is much the faster one
@@ -103,11 +103,13 @@ def prove_bounded(contract, name, *, depth):
         Module name.
     depth : int
         Clocks.
+    passes : str
+        Extra Yosys passes on the flat design.
     """
     from amaranth.back import rtlil
 
     text = rtlil.convert(contract, name=name, platform="formal", emit_src=True)
-    passes = (f"read_rtlil {name}.il; prep -top {name}; flatten; memory_map; opt -full; "
+    passes = (f"read_rtlil {name}.il; prep -top {name}; flatten; {passes}; memory_map; opt -full; "
               f"async2sync; chformal -lower; opt -full; "
               f"sat -prove-asserts -set-assumes -set-init-def -set-def-inputs -set rst 0 "
               f"-tempinduct-baseonly -tempinduct -maxsteps {depth}")

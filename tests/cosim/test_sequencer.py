@@ -11,5 +11,5 @@ SOAK = bool(os.environ.get("QUANTACORE_SOAK"))
 def test_engine_equals_golden_model():
     """Every operation, loop, end of a wait, fault and stop, and random programs."""
     run_cocotb(SequencerProbe(), "sequencer", MODULE, ports_alone=True,
-               parameters={"programs": 100_000 if SOAK else 25_000,
+               parameters={"programs": 100_000 if SOAK else 20_000,
                            "ticks": 10_000_000 if SOAK else 0})

@@ -37,18 +37,6 @@ MUTANTS = {
         "engine", "& ~cease\n                  & ~ending", ""),
     "there is one call more": (
         "engine", "calls == CALL_LEVELS", "calls == CALL_LEVELS + 1"),
-    "the frame of the tick in which it comes is the one before": (
-        "engine", "Mux(self.frame_valid[i], self.frame[i], frames[i])", "frames[i]"),
-    "a level is high when it rises": (
-        "engine", "self.triggers & ~inputs_before", "self.triggers"),
-    "an outer loop goes on though an inner one does": (
-        "fetch", "over[k + 1:].all()", "over[k + 2:].all()"),
-    "a loop of many rounds loses one": (
-        "fetch", "high | (low == 3) & ~ahead_counting[k]", "high"),
-    "products lose their sign": (
-        "alu", "high.eq(xh * yh)", "high.eq(xh.as_unsigned() * yh)"),
-    "a shift to the right shows no sign": (
-        "alu", "(function == AluFunction.SAR) & x[-1]", "C(0, 1)"),
 }
 #: Those that are tried in every run; each takes a build of its own.
 ALWAYS = ("a verdict just before the timeout lets the next word through",)
