@@ -8,7 +8,7 @@ from quantacore.host.firmware_cli import _define_option, _read
 __all__ = ["register"]
 
 #: Node of those who name none: one that is built quickly.
-_DEFAULT_PORT = "virtual:?channels=1&samples=1&sequencer=8"
+_DEFAULT_PORT = "virtual:?channels=1&samples=1&fine=no&train=no&sequencer=8"
 #: Longest run that is waited for where the program has no bound, in seconds of the node's time.
 _PATIENCE_S = 10.0
 #: A bound is not waited for to the tick.

@@ -333,6 +333,7 @@ class SequencerDriver(BlockDriver):
         self._stream = None
         self._marks = []
         self._values = {}
+        self._started = None
 
     # What there is.
 
@@ -758,6 +759,7 @@ class SequencerDriver(BlockDriver):
             now = await self.node.timing.tick()
             raise StartLateError(f"The program did not start: tick {at_tick} was past, it is "
                                  f"{now} now; ask for a later one")
+        self._started = image
 
     def _entry(self, image, entry):
         if entry is None:
@@ -852,8 +854,8 @@ class SequencerDriver(BlockDriver):
                     break
             marks, self._marks = Marks.join(self._marks), []
         fault = status.fault
-        # The active slot changes with a trial that failed.
-        image = self.images.get(status.slot) if fault is Fault.NONE or not status.trial else None
+        # Not that of the active slot: a trial that failed has changed it.
+        image = self._started or self.images.get(status.slot)
         return RunResult(
             state=status.state, fault=fault, pc=status.pc,
             halt_code=halt if status.state is SequencerState.HALTED else None,

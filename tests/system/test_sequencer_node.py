@@ -10,7 +10,13 @@ from click.testing import CliRunner
 from quantacore.firmware import Image, assemble, prove
 from quantacore.firmware.image import upload_words
 from quantacore.gateware.layouts.frames import MAX_PAYLOAD_WORDS
+from quantacore.gateware.layouts.instructions import (
+    DELAY_TICKS,
+    TIMEOUT_TICKS,
+    TRIGGER_TICKS,
+)
 from quantacore.gateware.layouts.sequencer import DAC_LATENCY, TTL_LATENCY, SlotState
+from quantacore.gateware.node import Node
 from quantacore.host import sync
 from quantacore.host.cli import quantacore
 from quantacore.host.driver.errors import NodeResetError, UnmappedError
@@ -29,6 +35,8 @@ from quantacore.host.driver.sequencer import (
 from quantacore.host.tags.decode import DecodeState, decode
 from quantacore.host.transport.base import open_transport
 from quantacore.host.transport.faulty import FaultRates, FaultyTransport
+from quantacore.sim.node.build import port_header
+from quantacore.sim.node.options import node_options
 
 NODE = "virtual:?channels=2&samples=1&fine=no&train=no&sequencer=2"
 
@@ -130,13 +138,13 @@ def test_a_run_with_parameters(node):
         assert result.marks.codes.tolist() == [7, 9, 9, 9]
         assert result.marks.ticks[0] == result.started
         # TAG, and DELAY with its least dwell and 100 ticks.
-        assert np.diff(result.marks.ticks)[1:].tolist() == [107, 107]
+        assert np.diff(result.marks.ticks)[1:].tolist() == [1 + DELAY_TICKS + 100] * 2
         sequencer.set(n=200, gap="1us")
         result = sequencer.run().check()
         assert len(result.marks) == result.marks_asked == 201 and result.marks_lost == 0
-        assert set(np.diff(result.marks.ticks)[1:].tolist()) == {132}
+        assert set(np.diff(result.marks.ticks)[1:].tolist()) == {1 + DELAY_TICKS + 125}
         assert sequencer.data("gap") == 125
-        assert result.stopped == result.marks.ticks[-1] + 132
+        assert result.stopped == result.marks.ticks[-1] + 1 + DELAY_TICKS + 125
 
 
 def test_a_timed_start_is_exact(node):
@@ -163,9 +171,9 @@ def test_a_trigger_of_the_timing_unit(node):
         waited = sequencer.data(3)
         assert result.halt_code == 2 and result.marks.codes.tolist() == [1, 2]
         assert 0 <= first + waited - fire <= 2
-        assert result.marks.ticks[0] == first + waited + 2
+        assert result.marks.ticks[0] == first + waited + TRIGGER_TICKS
         assert result.waited == sequencer.data(4) == 250
-        assert result.marks.ticks[1] == result.marks.ticks[0] + 1 + 250 + 5
+        assert result.marks.ticks[1] == result.marks.ticks[0] + 1 + 250 + TIMEOUT_TICKS
         # Now there is somebody on input 0.
         node.timing.arm(0, node.timing.tick() + 100_000)
         sequencer.start()
@@ -329,7 +337,7 @@ def test_tags_and_marks_share_the_link():
             recorded = node.tagger.counters().recorded
             tags = np.concatenate(sequencer.other_records)
     assert len(result.marks) == 1001 and result.marks_lost == 0
-    assert set(np.diff(result.marks.ticks)[1:].tolist()) == {507}
+    assert set(np.diff(result.marks.ticks)[1:].tolist()) == {1 + DELAY_TICKS + 500}
     columns = decode(tags, DecodeState())
     assert len(columns) == recorded > 1000
     assert (np.diff(columns.times) > 0).all()
@@ -401,6 +409,16 @@ def test_command_runs_a_program(tmp_path):
     assert result.exit_code == 0 and "HALTED" in result.output
     result = CliRunner().invoke(quantacore, ["fw", "slots", "--port", NODE])
     assert result.exit_code == 0 and "EMPTY" in result.output
+
+
+@pytest.mark.parametrize("sequencer, distance, lines, kind", [
+    (None, None, 7, "uint32_t"), (8, None, 32, "uint32_t"), (8, 3, 34, "uint64_t")])
+def test_lines_and_pins_of_the_harness(sequencer, distance, lines, kind):
+    options = node_options(channels=1, samples=1, sequencer=sequencer, distance=distance)
+    header, info = port_header(Node(options["config"]))
+    assert len(info["outputs"]) == lines and f"using Lines = {kind};" in header
+    assert info["pins"] == (["inputs", "emergency", "peers"] if sequencer else [])
+    assert "pulses" not in header
 
 
 def test_a_node_without_a_sequencer_reads_zero():

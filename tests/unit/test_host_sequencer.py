@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import quantacore.host.sync
 from quantacore.firmware import Image, assemble, prove
 from quantacore.firmware.image import ImageError, upload_words
-from quantacore.gateware.layouts.instructions import isa_crc
+from quantacore.gateware.layouts.instructions import DELAY_TICKS, isa_crc
 from quantacore.gateware.layouts.sequencer import (
     LoadTarget,
     MarkRecord,
@@ -337,7 +337,7 @@ def test_run_gives_result_and_marks():
             assert result.fault is Fault.NONE and result.flags == {}
             assert result.where == "word 4 (<text>, line 14)"
             assert result.marks.codes.tolist() == [7, 9, 9, 9, 9]
-            assert set(np.diff(result.marks.ticks)[1:].tolist()) == {1 + 6 + 100}
+            assert set(np.diff(result.marks.ticks)[1:].tolist()) == {1 + DELAY_TICKS + 100}
             assert result.marks.ticks[0] == result.started
             assert result.marks_asked == len(result.marks) + result.marks_lost == 5
             assert result.issued == 11 and result.stopped == golden.model.stopped
@@ -534,6 +534,8 @@ def test_a_trial_that_fails_gives_way():
         await sequencer.activate(slot, trial=True)
         result = await sequencer.run()
         assert result.fault is Fault.CALL_OVERFLOW
+        # Lines are those of the program that failed.
+        assert result.where == "word 0 (<text>, line 4)"
         found = await sequencer.slots()
         assert found[good].active and found[slot].state is SlotState.REJECTED
         with pytest.raises(TrialFailedError, match=rf"slot {good} is active again"):
@@ -642,7 +644,8 @@ def test_command_prints_json(port, program):
     report = json.loads(result.stdout)
     assert (report["state"], report["halt_code"]) == ("HALTED", 42)
     assert [m["code"] for m in report["marks"]] == [7, 9, 9]
-    assert report["marks"][2]["after_ticks"] - report["marks"][1]["after_ticks"] == 107
+    assert report["marks"][2]["after_ticks"] - report["marks"][1]["after_ticks"] == \
+        1 + DELAY_TICKS + 100
     assert report["parameters"]["n"] == 2 and report["data"][1] == 2
 
 
