@@ -19,6 +19,7 @@ from quantacore.gateware.layouts.instructions import (
     SHORT_LOOP,
     TIMEOUT_TICKS,
     UNTIL_TICKS,
+    VERDICT_TICKS,
     AluFunction,
     AnyInstruction,
     BranchWord,
@@ -54,8 +55,8 @@ _DWELL, _TARGET, _WAIT_TARGET = (layout.as_shape()[name].offset for layout, name
 _FREE = ((1 << 44) - 1) << 20
 _NOP_FREE = ((1 << 12) - 1) << 52
 _WAITS = (Op.WAITTRIG, Op.WAITTRIG, Op.BARRIER, Op.DEC)
-#: Least ticks of a wait without its timeout, by far.
-_WAIT_TICKS = TIMEOUT_TICKS
+#: Most ticks from the end of a wait to the next instruction.
+_WAIT_TICKS = max(TIMEOUT_TICKS, VERDICT_TICKS)
 
 
 @dataclass
