@@ -31,7 +31,7 @@ class CannotSchedule(RuntimeError):
     """The netlist holds something that only the ordinary Verilog can express."""
 
 
-def to_activity_verilog(component, name, *, passed=(), part_cells=PART_CELLS):
+def to_activity_verilog(component, name, *, passed=(), unseen=(), part_cells=PART_CELLS):
     """Verilog text of ``component`` as module ``name``, computed by need.
 
     Parameters
@@ -41,6 +41,8 @@ def to_activity_verilog(component, name, *, passed=(), part_cells=PART_CELLS):
     name : str
     passed : sequence of str
         Outputs besides ``rx`` and ``tx`` that show the tick that has passed.
+    unseen : sequence of str
+        Outputs that are left out, with all that is computed for nothing else.
     part_cells : int
         Cells after which a part is closed.
 
@@ -63,13 +65,16 @@ def to_activity_verilog(component, name, *, passed=(), part_cells=PART_CELLS):
         from amaranth.hdl import _nir as nir
     except ImportError as error:
         raise CannotSchedule(f"Amaranth's netlist is not where it was: {error}") from None
-    ports = []
+    ports, less = [], False
     for path, _member, port in component.signature.flatten(component):
+        if path[0] in unseen:
+            less = True
+            continue
         # The constant that is `ready` of a stream which can't be stalled is no port.
         if not isinstance(value := Value.cast(port), Const):
             ports.append(("__".join(map(str, path)), value, None))
     netlist = ir.build_netlist(Fragment.get(component, None), ports=ports, name=name)
-    return _Writer(netlist, nir, name, part_cells, passed).text()
+    return _Writer(netlist, nir, name, part_cells, passed, less).text()
 
 
 class _Canonical:
@@ -83,7 +88,7 @@ class _Canonical:
 
 
 class _Writer:
-    def __init__(self, netlist, nir, name, part_cells, passed=()):
+    def __init__(self, netlist, nir, name, part_cells, passed=(), less=False):
         self.passed = {"rx", "tx", *passed}
         self.netlist, self.nir, self.name, self.part_cells = netlist, nir, name, part_cells
         self.cells = netlist.cells
@@ -93,6 +98,8 @@ class _Writer:
         self.net_cache = {}
         self.check()
         self.share()
+        if less:
+            self.drop()
         self.order()
         self.cut()
 
@@ -344,6 +351,23 @@ class _Writer:
         return isinstance(self.cells[index], (nir.Operator, nir.Part, nir.Matches,
                                               nir.PriorityMatch, nir.AssignmentList,
                                               nir.AsyncReadPort))
+
+    def drop(self):
+        """Leave out registers and memories that no output depends on."""
+        nir = self.nir
+        todo = [net.cell for value in self.outputs.values() for net in value if net >= 2]
+        seen = {0}
+        while todo:
+            index = todo.pop()
+            if index not in seen:
+                seen.add(index)
+                todo += self.reads(index)
+                if isinstance(self.cells[index], (nir.AsyncReadPort, nir.SyncReadPort)):
+                    todo += self.memories[self.cells[index].memory]
+        self.replaced |= set(range(len(self.cells))) - seen
+        for memory, ports in list(self.memories.items()):
+            if not seen.intersection(ports):
+                del self.memories[memory]
 
     # -- parts ----------------------------------------------------------------------------
 

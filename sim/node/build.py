@@ -38,8 +38,10 @@ __all__ = ["BuildError", "BuildProgress", "Library", "build_component", "build_n
 
 #: Outputs of a node that are wide, and not recorded.
 _UNRECORDED = ("frame", "pulses")
+#: Outputs that nobody can see, and that take long to compute.
+_UNSEEN = ("pulses",)
 #: Outputs that are no registers. A model that computes by need shows them a tick late.
-_COMBINATIONAL = ("ttl", "route", "pulses")
+_COMBINATIONAL = ("ttl", "route")
 #: Output lines that a harness records at most.
 _MOST_LINES = 64
 
@@ -173,7 +175,8 @@ def port_header(component):
         With ``detectors`` (array of sample words), ``pps``, ``clock``, ``running``, and either
         the streams ``rx`` and ``tx`` or the lines ``rxd`` and ``txd``. Any other output is
         recorded, except what is wide: a decoder's ``frame`` (``frame_valid`` is recorded) and a
-        sequencer's ``pulses``. Any other input of up to 32 bits is a pin, 0 until it is set.
+        sequencer's ``pulses`` (which are not even computed). Any other input of up to 32 bits is
+        a pin, 0 until it is set.
 
     Returns
     -------
@@ -500,7 +503,7 @@ def build_component(component, *, progress=None, jobs=2, verilog=None, train=Fal
     by_need = False
     if verilog is None:
         try:
-            verilog = to_activity_verilog(component, _TOP, passed=_COMBINATIONAL)
+            verilog = to_activity_verilog(component, _TOP, passed=_COMBINATIONAL, unseen=_UNSEEN)
             by_need = True
         except CannotSchedule as reason:
             _log.debug("%s is computed whole in every tick: %s", type(component).__name__, reason)

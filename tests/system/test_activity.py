@@ -44,3 +44,29 @@ def test_output_that_is_no_register_is_refused():
 def test_value_that_depends_on_its_own_bits_is_refused():
     with pytest.raises(CannotSchedule, match="depends on its own bits"):
         to_activity_verilog(Echo(loop=True), "top")
+
+
+class Watched(wiring.Component):
+    """A counter, its parity, and a product that only a port shows."""
+
+    def __init__(self):
+        super().__init__({"count": Out(8), "odd": Out(1), "product": Out(16)})
+
+    def elaborate(self, platform):
+        m = Module()
+        product = Signal(16)
+        m.d.sync += [self.count.eq(self.count + 1), product.eq(self.count * self.count)]
+        m.d.comb += [self.odd.eq(self.count[0] ^ 1), self.product.eq(product)]
+        return m
+
+
+def test_output_that_nobody_sees_is_not_computed():
+    text = to_activity_verilog(Watched(), "top", passed=["odd"])
+    assert "product" in text and "*" in text
+    text = to_activity_verilog(Watched(), "top", passed=["odd"], unseen=["product"])
+    assert "product" not in text and " * " not in text and "output odd" in text
+
+
+def test_output_that_shows_the_tick_before_may_be_no_register():
+    with pytest.raises(CannotSchedule, match="Output odd is not a register"):
+        to_activity_verilog(Watched(), "top")
