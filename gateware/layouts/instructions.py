@@ -199,7 +199,7 @@ class Fault(enum.Enum, shape=4):
     LOOP_EMPTY = 5
     #: ``BR`` or ``JMP`` out of more loops than there are.
     LOOP_UNDERFLOW = 6
-    #: ``WAITUNTIL`` a time that is past, or too near.
+    #: ``WAITUNTIL`` a time that is past, too near, or more than 2**48 ticks ahead.
     LATE = 7
 
 

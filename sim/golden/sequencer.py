@@ -39,6 +39,8 @@ _SIGN = 1 << 31
 _NEVER = 1 << 80
 #: LDT looks at the difference so many ticks after its issue.
 _DELTA_TICKS = 3
+#: No time is further ahead.
+_LONGEST = 1 << 48
 #: The entry of a BRH table that a timeout takes, and what it puts into ``rd``.
 _NO_VERDICT = 16
 
@@ -525,7 +527,7 @@ class SequencerModel:
             elif kind == _UNTIL:
                 absolute, time = arguments
                 then = (registers[ra] << 32 | registers[rb]) if absolute else self.started + time
-                if then < tick + UNTIL_TICKS:
+                if not UNTIL_TICKS <= then - tick <= _LONGEST:
                     fault = Fault.LATE
                     break
                 tick = then

@@ -192,6 +192,13 @@ def test_wait_until_absolute():
     assert model.commands[0][2:] == (3, 77)
 
 
+def test_wait_until_too_far_is_a_fault():
+    program = [encode(Op.WAITUNTIL, registers=1) | 1 << 60 | 2 << 48, HALT]
+    for more, fault in ((0, Fault.NONE), (1, Fault.LATE)):
+        model = run(program, presets=[0, (T + (1 << 48)) >> 32, (T + more) & 0xFFFFFFFF])
+        assert model.fault is fault
+
+
 def test_wait_until_leaves_waited_alone():
     program = [encode(Op.WAITTRIG, mode=TriggerMode.HIGH, mask=1, timeout=9, target=1),
                encode(Op.WAITUNTIL, time=100), encode(Op.GET, dwell=D, source=Source.WAITED, rd=7)]
