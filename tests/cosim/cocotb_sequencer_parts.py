@@ -245,7 +245,9 @@ class SlotsBench:
         self.port.set(running=running)
         await self.clocks(1)
 
-    def compare(self):
+    async def compare(self):
+        # Flags come a clock after what raises them.
+        await self.clocks(2)
         model, port = self.model, self.port
         status = SlotStatus.from_bits(port.get("status"))
         shown = [SlotState(status.state[i]) for i in range(2)]
@@ -265,7 +267,7 @@ class SlotsBench:
             await self.word(word)
         crc = zlib.crc32(b"".join(word.to_bytes(4, "little") for word in words))
         await self.command(commit=1, slot=slot, words=len(words), crc=crc ^ (not right))
-        self.compare()
+        await self.compare()
 
 
 @cocotb.test()
@@ -304,7 +306,7 @@ async def slots_at_random(dut):
             await bench.running(rng.getrandbits(1))
         if model.trial and model.deadline is not None and model.deadline - bench.now < 60:
             await bench.clocks(80)
-        bench.compare()
+        await bench.compare()
 
 
 @cocotb.test()
@@ -314,7 +316,7 @@ async def only_the_right_image_becomes_valid(dut):
     await bench.image(1, [rng.getrandbits(32) for _ in range(6)], right=False)
     assert bench.model.state[1] is SlotState.REFUSED
     await bench.command(activate=1, slot=1)
-    bench.compare()
+    await bench.compare()
     await bench.image(1, [rng.getrandbits(32) for _ in range(6)])
     assert bench.model.state[1] is SlotState.VALID
     # Half an instruction is no image, whatever its CRC.
@@ -335,11 +337,11 @@ async def power_lost_in_the_middle_leaves_nothing_to_run(dut):
             await bench.word(rng.getrandbits(32))
         await reset(dut)
         bench.restart()
-        bench.compare()
+        await bench.compare()
         assert bench.model.state == [SlotState.EMPTY] * 2
         # What is left of the words is not taken for an image.
         await bench.command(commit=1, slot=1, words=words, crc=0)
-        bench.compare()
+        await bench.compare()
 
 
 @cocotb.test()
@@ -352,7 +354,7 @@ async def the_slot_that_runs_is_not_written(dut):
     await bench.command(begin=1, slot=0)
     await bench.address(target=LoadTarget.PROGRAM, slot=0)
     await bench.word(5)
-    bench.compare()
+    await bench.compare()
     assert bench.model.raised["load_refused"] == 2
     await bench.image(1, [3, 4])
 
@@ -366,16 +368,16 @@ async def a_trial_that_fails_goes_back(dut):
     await bench.command(activate=1, slot=0)
     await bench.command(activate=1, slot=1, trial=1)
     await bench.running(True)
-    bench.compare()
+    await bench.compare()
     await bench.fail()
-    bench.compare()
+    await bench.compare()
     assert (bench.model.active, bench.model.state[1]) == (0, SlotState.REJECTED)
     await bench.running(False)
     # Once more, and this time nobody confirms it.
     await bench.image(1, [3, 4])
     await bench.command(activate=1, slot=1, trial=1, trial_ticks=50)
     await bench.clocks(100)
-    bench.compare()
+    await bench.compare()
     assert bench.model.active == 0
     # And at last it is good.
     await bench.image(1, [3, 4])
@@ -383,5 +385,5 @@ async def a_trial_that_fails_goes_back(dut):
     await bench.command(confirm=1, trial_ticks=50)
     await bench.clocks(100)
     await bench.fail()
-    bench.compare()
+    await bench.compare()
     assert (bench.model.active, bench.model.trial) == (1, False)
