@@ -291,21 +291,14 @@ async def slots_at_random(dut):
             await bench.command(commit=1, slot=slot, words=model.loaded - (rng.random() < 0.1),
                                 crc=model._crc ^ (rng.random() < 0.1))
         elif what < 0.9:
-            await bench.command(activate=1, slot=slot, trial=rng.getrandbits(1),
-                                trial_ticks=rng.choice([0, 0, 100, 10_000]))
-            if model.deadline is not None:
-                # Past it, so that both sides know.
-                if model.trial and rng.getrandbits(1) and model.deadline - bench.now < 200:
-                    await bench.clocks(150)
+            # A trial's time has a test of its own.
+            await bench.command(activate=1, slot=slot, trial=rng.getrandbits(1))
         elif what < 0.93:
-            await bench.command(confirm=1, trial_ticks=0)
-            model.deadline = None
+            await bench.command(confirm=1)
         elif what < 0.97:
             await bench.fail()
         else:
             await bench.running(rng.getrandbits(1))
-        if model.trial and model.deadline is not None and model.deadline - bench.now < 60:
-            await bench.clocks(80)
         await bench.compare()
 
 
