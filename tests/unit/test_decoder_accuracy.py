@@ -1,7 +1,5 @@
 """The benchmark of the decoder's accuracy: its noise, its statistics, its rows."""
 
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,32 +11,15 @@ pytest.importorskip("numba")
 
 from quantacore.sim.qec.circuits import erasure_circuit  # noqa: E402
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+@pytest.fixture
+def accuracy(script):
+    return script("decoder_accuracy")
 
 
 @pytest.fixture
-def load(monkeypatch):
-    """Load a script of benchmarks/ the way it runs: with its folder on the path."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-    def script(name):
-        spec = importlib.util.spec_from_file_location(f"benchmark_{name}",
-                                                      BENCHMARKS / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return script
-
-
-@pytest.fixture
-def accuracy(load):
-    return load("decoder_accuracy")
-
-
-@pytest.fixture
-def noise(load):
-    return load("decoder_noise")
+def noise(script):
+    return script("decoder_noise")
 
 
 def arguments_of(circuit, name):
@@ -150,12 +131,12 @@ def test_rate_per_round_adds_up(accuracy):
     assert 0 < error < rate / 10
 
 
-def test_rows_of_a_case_have_the_common_form(accuracy, load):
+def test_rows_of_a_case_have_the_common_form(accuracy, script):
     case = next(case for case in accuracy.CASES if case.name == "z_d3_p0.005")
     steps = []
     rows = accuracy.case_rows(case, 300, 1, steps.append, [])
     assert steps == [300]
-    assert load("run_all").problems_of("decoder_accuracy", [vars(row) for row in rows]) == []
+    assert script("run_all").problems_of("decoder_accuracy", [vars(row) for row in rows]) == []
     figures = {row.name.rpartition("/")[2]: row.figure for row in rows}
     assert {"shots", "errors_ours", "errors_mwpm", "errors_correlated_mwpm", "ratio_to_mwpm",
             "ratio_error_to_mwpm", "ratio_gateware_alone", "ratio_plain_to_mwpm",

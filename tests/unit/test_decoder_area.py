@@ -1,25 +1,16 @@
 """The benchmark of the decoder's size: which figures stand beside which."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("stim")
 pytest.importorskip("scipy")
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 CELLS = {"lut4": 5000, "dff": 2000, "bram": 30, "dsp": 0}
 
 
 @pytest.fixture
-def area(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("benchmark_decoder_area",
-                                                  BENCHMARKS / "decoder_area.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def area(script):
+    return script("decoder_area")
 
 
 def test_synthesis_alone_has_no_clock(area, monkeypatch):

@@ -1,6 +1,5 @@
 """The run of all benchmarks: what it lets pass, what it stops at, and the README's table."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,21 +10,6 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ROW = {"name": "x/case/rate", "figure": 2.5, "unit": "1/s", "anchor": None, "anchor_source": "",
        "ratio": None}
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Load a script of benchmarks/ the way it runs: with its folder on the path."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-    def load(name):
-        spec = importlib.util.spec_from_file_location(f"benchmark_{name}",
-                                                      BENCHMARKS / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 def test_common_form_passes(script):
