@@ -4,7 +4,7 @@ import click
 
 from quantacore.host.console import console, examples, table
 
-__all__ = ["fw"]
+__all__ = ["assignments", "define_option", "fw", "read_program"]
 
 
 @click.group(short_help="Programs of the pulse sequencer.", epilog=examples(
@@ -20,19 +20,29 @@ def fw():
     """
 
 
-def _define(ctx, param, values):
-    found = {}
-    for value in values:
-        name, sign, number = value.partition("=")
-        if not sign or not name or not number:
-            raise click.BadParameter(f"{value!r} is not NAME=VALUE; write shots=100 or T=2us")
-        found[name] = number
-    return found
+def assignments(example, form="NAME=VALUE"):
+    """Callback of an option that is given as ``NAME=VALUE`` any number of times: a dictionary.
+
+    Parameters
+    ----------
+    example, form : str
+        What to write, and what it looks like, for the message where it doesn't.
+    """
+    def convert(ctx, param, values):
+        found = {}
+        for text in values:
+            name, _sign, value = text.partition("=")
+            if not name or not value:
+                raise click.BadParameter(f"{text!r} is not {form}; write {example}")
+            found[name] = value
+        return found
+
+    return convert
 
 
-_define_option = click.option(
-    "--define", "-D", "defines", multiple=True, callback=_define, metavar="NAME=VALUE",
-    help="Replace a .const of the program; may be repeated.")
+define_option = click.option(
+    "--define", "-D", "defines", multiple=True, callback=assignments("shots=100 or T=2us"),
+    metavar="NAME=VALUE", help="Replace a .const of the program; may be repeated.")
 
 
 def _shipped():
@@ -42,11 +52,12 @@ def _shipped():
             if not path.name.endswith(".inc.qcs")}
 
 
-def _read(source, defines=None):
+def read_program(source, defines=None):
     """The program that a file (text or image) or a name of a shipped one means."""
     from pathlib import Path
 
     from quantacore.firmware import Image, assemble_file
+    from quantacore.firmware.image import MAGIC
 
     path = Path(source)
     if not path.exists():
@@ -55,10 +66,11 @@ def _read(source, defines=None):
             raise click.BadParameter(f"there is no file {source!r}, and no shipped program of this "
                                      f"name; shipped are {', '.join(shipped)}")
         path = shipped[path.stem]
-    if path.read_bytes()[:4] == b"QCFW":
+    content = path.read_bytes()
+    if content.startswith(MAGIC):
         if defines:
             raise click.UsageError("--define is for text: an image is assembled already")
-        return Image.from_bytes(path.read_bytes()).to_assembly()
+        return Image.from_bytes(content).to_assembly()
     return assemble_file(path, defines=defines)
 
 
@@ -139,7 +151,7 @@ def _prove(assembly):
 @click.argument("source", required=False)
 @click.option("--out", "-o", type=click.Path(dir_okay=False), help="The image (default: the "
               "program's name with .qcfw, in this folder).")
-@_define_option
+@define_option
 @click.option("--listing", "-l", is_flag=True, help="Print words, addresses and lines.")
 @click.option("--unproven", is_flag=True, help="Write the image even if it is not proven. The "
               "sequencer stays safe (it stops at what it may not do), but pulses may be cut.")
@@ -163,7 +175,7 @@ def asm(source, out, defines, listing, unproven, list_):
         return
     if not source:
         raise click.UsageError("Missing SOURCE: a .qcs file, or a shipped program (--list)")
-    assembly = _read(source, defines)
+    assembly = read_program(source, defines)
     for warning in assembly.warnings:
         click.echo(str(warning), err=True)
     if listing:
@@ -195,12 +207,12 @@ def asm(source, out, defines, listing, unproven, list_):
 @click.argument("source")
 @click.option("--out", "-o", type=click.Path(dir_okay=False), help="Write to a file.")
 @click.option("--no-comments", is_flag=True, help="Without addresses and physical values.")
-@_define_option
+@define_option
 def dis(source, out, no_comments, defines):
     """Show SOURCE (an image, or text that is assembled first) word by word, as assembly text."""
     from quantacore.firmware import disassemble
 
-    text = disassemble(_read(source, defines), comments=not no_comments)
+    text = disassemble(read_program(source, defines), comments=not no_comments)
     if out:
         from pathlib import Path
 
@@ -214,7 +226,7 @@ def dis(source, out, no_comments, defines):
     "quantacore fw prove stirap.qcfw --json           the same for a script",
     "quantacore fw prove rabi -D steps=100"))
 @click.argument("source")
-@_define_option
+@define_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.pass_context
 def prove(ctx, source, defines, as_json):
@@ -223,7 +235,7 @@ def prove(ctx, source, defines, as_json):
     Exit code 1 if it is not proven: each reason names the line and what to do. What the prover
     cannot know has to be declared (.assume, .param, .settle, .decoder).
     """
-    assembly = _read(source, defines)
+    assembly = read_program(source, defines)
     proof, seconds = _prove(assembly)
     if as_json:
         import json
@@ -242,11 +254,8 @@ def prove(ctx, source, defines, as_json):
 
 def _choose(ctx, param, values):
     found = {}
-    for value in values:
-        where, sign, what = value.partition("=")
-        if not sign or not where or not what:
-            raise click.BadParameter(f"{value!r} is not WHERE=WHAT; write herald=0b0110 or "
-                                     f"dark=timeout")
+    texts = assignments("herald=0b0110 or dark=timeout", "WHERE=WHAT")(ctx, param, values)
+    for where, what in texts.items():
         try:
             choice = int(what, 0)
         except ValueError:
@@ -266,7 +275,7 @@ def _choose(ctx, param, values):
 @click.argument("source")
 @click.option("--out", "-o", type=click.Path(dir_okay=False), help="A page (.html) to zoom and "
               "pan, or a picture (.svg). Default: the program's name with .html.")
-@_define_option
+@define_option
 @click.option("--entry", help="Where the program starts (default: its first entry).")
 @click.option("--choose", multiple=True, callback=_choose, metavar="WHERE=WHAT",
               help="What happens at a label or word: taken (a branch), a pattern (brh), the ticks "
@@ -280,7 +289,7 @@ def plot(source, out, defines, entry, choose, unfold):
 
     from quantacore.firmware.sheet import sheet_html, sheet_svg
 
-    assembly = _read(source, defines)
+    assembly = read_program(source, defines)
     target = Path(out) if out else Path(Path(source).stem + ".html")
     options = {"entry": entry, "choices": choose, "unfold": unfold}
     if target.suffix == ".svg":

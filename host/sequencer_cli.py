@@ -3,7 +3,7 @@
 import click
 
 from quantacore.host.console import console, examples, progress, run, table, takeover_option
-from quantacore.host.firmware_cli import _define_option, _read
+from quantacore.host.firmware_cli import assignments, define_option, read_program
 
 __all__ = ["register"]
 
@@ -25,17 +25,6 @@ _slot_option = click.option("--slot", type=click.IntRange(0, 1),
                             help="Which slot (default: the one that is not active).")
 
 
-def _set(ctx, param, values):
-    found = {}
-    for value in values:
-        name, sign, number = value.partition("=")
-        if not sign or not name or not number:
-            raise click.BadParameter(f"{value!r} is not NAME=VALUE; write shots=100, delay=2us, "
-                                     f"gain=0.5 or angle=0.25turn")
-        found[name] = number
-    return found
-
-
 def register(group):
     """Add the commands that talk to a node to the group ``quantacore fw``."""
     for command in (load, run_, slots, stop):
@@ -46,7 +35,7 @@ def _image(source, defines, unproven):
     """The image of a program or image file, and its proof; refused if it is not proven."""
     from quantacore.firmware import Image, prove
 
-    assembly = _read(source, defines)
+    assembly = read_program(source, defines)
     for warning in getattr(assembly, "warnings", ()):
         click.echo(str(warning), err=True)
     proof = prove(assembly)
@@ -76,7 +65,7 @@ async def _load(bars, sequencer, image, slot, **options):
 @click.argument("source")
 @_port_option
 @takeover_option
-@_define_option
+@define_option
 @_slot_option
 @click.option("--no-activate", is_flag=True, help="Load it only; what runs stays active.")
 @click.option("--trial", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
@@ -117,8 +106,9 @@ def load(source, port, takeover, defines, slot, no_activate, trial, unproven):
 @click.argument("source")
 @_port_option
 @takeover_option
-@_define_option
-@click.option("--set", "-s", "values", multiple=True, callback=_set, metavar="NAME=VALUE",
+@define_option
+@click.option("--set", "-s", "values", multiple=True, metavar="NAME=VALUE",
+              callback=assignments("shots=100, delay=2us, gain=0.5 or angle=0.25turn"),
               help="Give a parameter (.param) a value; may be repeated. Values are written as in "
               "programs: 100, 2us, 0.5 (of full scale), 0.25turn.")
 @click.option("--entry", help="Where to start (default: the program's first entry).")
