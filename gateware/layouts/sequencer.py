@@ -133,7 +133,7 @@ class SequencerAction(data.Struct):
     timed: 1
     #: Stop the program; outputs do as ``hold`` says.
     stop: 1
-    #: Stop, and forget registers, loops, calls and marks. Outputs do as ``hold`` says.
+    #: Stop, and clear the data registers. Outputs do as ``hold`` says.
     reset: 1
     #: Stop, and put all outputs into their safe states until ``release``.
     emergency: 1
@@ -167,7 +167,7 @@ class SlotStatus(data.Struct):
 
 
 class SlotCommand(data.Struct):
-    """What to do with a slot."""
+    """What to do with a slot; of several, the first in this order."""
 
     #: Forget what is in the slot and take words for it.
     begin: 1

@@ -35,7 +35,15 @@ from quantacore.gateware.sequencer.command import Command
 from quantacore.gateware.sequencer.frequency import PhaseProduct
 from quantacore.gateware.sequencer.sine import delayed
 
-__all__ = ["WaveLoad", "PointsLoad", "Channels"]
+__all__ = ["WaveLoad", "PointsLoad", "Channels", "check_channels"]
+
+
+def check_channels(channels):
+    """Raise :exc:`TypeError` or :exc:`ValueError` unless so many channels can be built."""
+    if not isinstance(channels, int):
+        raise TypeError(f"Number of channels must be an integer, not {channels!r}")
+    if not 1 <= channels <= CHANNELS:
+        raise ValueError(f"Number of channels must be between 1 and {CHANNELS}, not {channels}")
 
 
 class WaveLoad(data.Struct):
@@ -106,11 +114,7 @@ class Channels(wiring.Component):
     """
 
     def __init__(self, *, channels=CHANNELS):
-        if not isinstance(channels, int):
-            raise TypeError(f"Number of channels must be an integer, not {channels!r}")
-        if not 1 <= channels <= CHANNELS:
-            raise ValueError(f"Number of channels must be between 1 and {CHANNELS}, not "
-                             f"{channels}")
+        check_channels(channels)
         self.channels = channels
         super().__init__({
             "tick": In(64),

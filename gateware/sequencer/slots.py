@@ -18,7 +18,7 @@ from quantacore.gateware.layouts.sequencer import (
     SlotStatus,
 )
 from quantacore.gateware.link.crc import CRC32
-from quantacore.gateware.sequencer.channels import PointsLoad, WaveLoad
+from quantacore.gateware.sequencer.channels import PointsLoad, WaveLoad, check_channels
 
 __all__ = ["ProgramLoad", "Slots"]
 
@@ -74,11 +74,7 @@ class Slots(wiring.Component):
     """
 
     def __init__(self, *, channels=CHANNELS):
-        if not isinstance(channels, int):
-            raise TypeError(f"Number of channels must be an integer, not {channels!r}")
-        if not 1 <= channels <= CHANNELS:
-            raise ValueError(f"Number of channels must be between 1 and {CHANNELS}, not "
-                             f"{channels}")
+        check_channels(channels)
         self.channels = channels
         super().__init__({
             "address_valid": In(1), "address": In(SequencerLoadAddress),
@@ -144,7 +140,7 @@ class Slots(wiring.Component):
         begin = self.command_valid & self.command.begin
         m.d.comb += [check.valid.eq(taken), check.data.eq(self.word)]
 
-        # Commands, of which one word may hold several: they are carried out in this order.
+        # Commands. Of several in one word the first of these is carried out.
         slot = self.command.slot
         busy = self.running & (slot == status.active)
         right = Signal()
@@ -158,7 +154,7 @@ class Slots(wiring.Component):
             expired.eq((since >= self.trial_ticks) & (self.trial_ticks != 0)),
             failing.eq(status.trial & (failing | self.failed)),
         ]
-        crcs = [Signal(32, name=f"crc_{i}") for i in range(SLOTS)]
+        crcs = Array(Signal(32, name=f"crc_{i}") for i in range(SLOTS))
         for i in range(SLOTS):
             with m.If(status.state[i] == SlotState.VALID):
                 m.d.comb += self.images[i].eq(crcs[i])
@@ -168,23 +164,15 @@ class Slots(wiring.Component):
             with m.Else():
                 m.d.sync += [self.loaded.eq(0), has_half.eq(0)]
                 m.d.comb += check.start.eq(1)
-                with m.Switch(slot):
-                    for i in range(SLOTS):
-                        with m.Case(i):
-                            m.d.sync += status.state[i].eq(SlotState.WRITING)
+                m.d.sync += states[slot].eq(SlotState.WRITING)
         with m.Elif(self.command_valid & self.command.commit):
             with m.If(states[slot] != SlotState.WRITING):
                 m.d.sync += self.image_refused.eq(1)
             with m.Else():
-                m.d.sync += self.image_refused.eq(~right)
-                with m.Switch(slot):
-                    for i in range(SLOTS):
-                        with m.Case(i):
-                            m.d.sync += [
-                                crcs[i].eq(self.crc),
-                                status.state[i].eq(
-                                    Mux(right, SlotState.VALID, SlotState.REFUSED)),
-                            ]
+                m.d.sync += [
+                    self.image_refused.eq(~right), crcs[slot].eq(self.crc),
+                    states[slot].eq(Mux(right, SlotState.VALID, SlotState.REFUSED)),
+                ]
         with m.Elif(self.command_valid & self.command.activate):
             with m.If(self.running | (states[slot] != SlotState.VALID)):
                 m.d.sync += self.activate_refused.eq(1)
@@ -197,10 +185,7 @@ class Slots(wiring.Component):
         # A trial that fails.
         with m.If(status.trial & ~self.command_valid & (failing | expired)):
             m.d.sync += [status.trial.eq(0), failing.eq(0), self.reverted.eq(1),
-                         status.active.eq(previous)]
-            with m.Switch(status.active):
-                for i in range(SLOTS):
-                    with m.Case(i):
-                        m.d.sync += status.state[i].eq(SlotState.REJECTED)
+                         status.active.eq(previous),
+                         states[status.active].eq(SlotState.REJECTED)]
         m.d.comb += self.ready.eq(states[status.active] == SlotState.VALID)
         return m

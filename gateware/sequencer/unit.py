@@ -216,15 +216,17 @@ class SequencerUnit(wiring.Component):
                      marks.tick.eq(self.tick), marks.clear.eq(action.clear)]
 
         # At rest, and in an emergency.
-        resting, was_running = Signal(init=1), Signal()
-        over = was_running & ~engine.running | action.reset
-        m.d.sync += was_running.eq(engine.running)
+        resting, was_running, was_emergency = Signal(init=1), Signal(), Signal()
+        m.d.sync += [was_running.eq(engine.running), was_emergency.eq(emergency)]
+        over = was_running & ~engine.running
+        faulted = over & (engine.fault != Fault.NONE)
+        emergency_begins = emergency & ~was_emergency
         with m.If(start):
             m.d.sync += resting.eq(0)
-        with m.Elif(over):
+        with m.Elif(over | action.reset):
             m.d.sync += resting.eq(1)
         m.d.comb += [
-            outputs.rest.eq(over), outputs.emergency.eq(emergency),
+            outputs.rest.eq(over | action.reset), outputs.emergency.eq(emergency),
             outputs.safe.eq(bank.ttl_safe), outputs.hold.eq(bank.ttl_hold),
             outputs.fast.eq(bank.ttl_fast), outputs.route_safe.eq(bank.route_safe),
             self.ttl.eq(outputs.ttl), self.route.eq(outputs.route),
@@ -240,12 +242,7 @@ class SequencerUnit(wiring.Component):
 
         # Slots.
         failed = Signal()
-        was_emergency = Signal()
-        m.d.sync += [
-            was_emergency.eq(emergency),
-            failed.eq(emergency & ~was_emergency | action.reset
-                      | was_running & ~engine.running & (engine.fault != Fault.NONE)),
-        ]
+        m.d.sync += failed.eq(emergency_begins | action.reset | faulted)
         m.d.comb += [
             slots.words.eq(bank.slot_words), slots.crc.eq(bank.slot_crc),
             slots.trial_ticks.eq(bank.trial_ticks), slots.running.eq(engine.running),
@@ -305,10 +302,9 @@ class SequencerUnit(wiring.Component):
             syn = SynWord(engine.command.payload.word)
             m.d.comb += syn_lost.eq(engine.command.valid & (syn.op == Op.SYN) & syn.push)
         events = {
-            "fault": was_running & ~engine.running & (engine.fault != Fault.NONE),
-            "overlap": channels.overlap.any(), "mark_lost": marks.overflow,
+            "fault": faulted, "overlap": channels.overlap.any(), "mark_lost": marks.overflow,
             "load_refused": slots.load_refused, "image_refused": slots.image_refused,
-            "reverted": slots.reverted, "emergency": emergency & ~was_emergency,
+            "reverted": slots.reverted, "emergency": emergency_begins,
             "start_refused": action.start & ~can_start | slots.activate_refused,
             "start_late": start_late, "syndrome_lost": syn_lost,
         }

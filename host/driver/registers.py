@@ -422,7 +422,7 @@ class SequencerLoadAddress(Fields):
 
 
 class SlotCommand(Fields):
-    """What to do with a slot."""
+    """What to do with a slot; of several, the first in this order."""
 
     __slots__ = (
         "begin", "commit", "activate", "trial", "confirm", "reserved", "slot",
