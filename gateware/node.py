@@ -18,6 +18,7 @@ from quantacore.gateware.layouts.decoder import BASES, DecoderShape
 from quantacore.gateware.layouts.decoder_registers import DECODER
 from quantacore.gateware.layouts.export import map_crc
 from quantacore.gateware.layouts.frames import LINK_VERSION
+from quantacore.gateware.layouts.herald import HERALD
 from quantacore.gateware.layouts.identity import IDENTITY
 from quantacore.gateware.layouts.node import NODE_MAP
 from quantacore.gateware.layouts.sequencer import (
@@ -277,6 +278,8 @@ class Node(wiring.Component):
                     m.d.comb += [pulses.frame[basis].eq(frame.obs),
                                  pulses.frame_last[basis].eq(frame.last),
                                  pulses.frame_valid[basis].eq(unit.frame_valid[basis])]
+        m.submodules.no_heralds = absent = AbsentBank(HERALD)
+        wiring.connect(m, decoder.herald, absent.bus)
         records = tagger.records
         for i, source in enumerate(sources):
             m.submodules[f"records_{i}"] = merge = Merge(64)

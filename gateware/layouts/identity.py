@@ -30,7 +30,8 @@ class Capabilities(data.Struct):
     simulated: 1
     decoder: 1
     sequencer: 1
-    reserved: 25
+    herald: 1
+    reserved: 24
 
 
 class Geometry(data.Struct):

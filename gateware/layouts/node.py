@@ -1,6 +1,7 @@
 """The register map of a node: the one list of blocks."""
 
 from quantacore.gateware.layouts.decoder_registers import DECODER
+from quantacore.gateware.layouts.herald import HERALD
 from quantacore.gateware.layouts.identity import IDENTITY
 from quantacore.gateware.layouts.link import LINK
 from quantacore.gateware.layouts.registers import RegisterMap
@@ -10,4 +11,5 @@ from quantacore.gateware.layouts.timing import TIMING
 
 __all__ = ["NODE_MAP"]
 
-NODE_MAP = RegisterMap(blocks=(IDENTITY, LINK, TIMING, TAGGER, HISTOGRAM, DECODER, SEQUENCER))
+NODE_MAP = RegisterMap(blocks=(IDENTITY, LINK, TIMING, TAGGER, HISTOGRAM, DECODER, SEQUENCER,
+                               HERALD))

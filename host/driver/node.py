@@ -79,7 +79,7 @@ class Identity:
         Length of a tick in picoseconds, exact.
     channels, samples, buffer_depth, bins : int
         Detector inputs, samples per tick, records in the buffer, bins of the histogram.
-    fine, histogram, discipline, uart, simulated, decoder, sequencer : bool
+    fine, histogram, discipline, uart, simulated, decoder, sequencer, herald : bool
         What this build has.
     """
 
@@ -99,6 +99,7 @@ class Identity:
     simulated: bool
     decoder: bool
     sequencer: bool
+    herald: bool
 
     @property
     def clock_hz(self):

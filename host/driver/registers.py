@@ -15,13 +15,15 @@ __all__ = [
     "HistogramControl", "HistogramFlags", "DecoderControl", "DecoderStatus", "DecoderSizes",
     "Table", "LoadAddress", "FrameState", "DecoderFlags", "SequencerSizes", "SequencerAction",
     "SequencerState", "Fault", "SequencerStatus", "LoadTarget", "SequencerLoadAddress",
-    "SlotCommand", "SlotStatus", "SequencerFlags", "IdentityRegisters", "LinkRegisters",
-    "TimingRegisters", "TaggerRegisters", "HistogramRegisters", "DecoderRegisters",
-    "SequencerRegisters", "NodeRegisters", "MAP_CRC",
+    "SlotCommand", "SlotStatus", "SequencerFlags", "Role", "HeraldControl", "HeraldCodes",
+    "HeraldAction", "HeraldStatus", "HeraldTable", "HeraldAddress", "HeraldFlags",
+    "IdentityRegisters", "LinkRegisters", "TimingRegisters", "TaggerRegisters",
+    "HistogramRegisters", "DecoderRegisters", "SequencerRegisters", "HeraldRegisters",
+    "NodeRegisters", "MAP_CRC",
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0xe7498ce3
+MAP_CRC = 0x3cfaa897
 
 
 class Protocol(Fields):
@@ -41,7 +43,8 @@ class Capabilities(Fields):
     """Which optional blocks this build has."""
 
     __slots__ = (
-        "fine", "histogram", "discipline", "uart", "simulated", "decoder", "sequencer", "reserved",
+        "fine", "histogram", "discipline", "uart", "simulated", "decoder", "sequencer", "herald",
+        "reserved",
     )
     LAYOUT = {
         "fine": (0, 1, None),
@@ -51,7 +54,8 @@ class Capabilities(Fields):
         "simulated": (4, 1, None),
         "decoder": (5, 1, None),
         "sequencer": (6, 1, None),
-        "reserved": (7, 25, None),
+        "herald": (7, 1, None),
+        "reserved": (8, 24, None),
     }
 
 
@@ -469,6 +473,131 @@ class SequencerFlags(Fields):
         "start_refused": (7, 1, None),
         "start_late": (8, 1, None),
         "syndrome_lost": (9, 1, None),
+    }
+
+
+class Role(enum.IntEnum):
+    """Who starts attempts and who decides."""
+
+    SOLO = 0
+    STATION = 1
+    FOLLOWER = 2
+
+
+class HeraldControl(Fields):
+    """Switches of the herald unit."""
+
+    __slots__ = (
+        "enable", "by_reference", "reference", "role", "trigger", "trigger_line", "record_success",
+        "record_failed", "record_void", "falling",
+    )
+    LAYOUT = {
+        "enable": (0, 1, None),
+        "by_reference": (1, 1, None),
+        "reference": (2, 4, None),
+        "role": (6, 2, Role),
+        "trigger": (8, 1, None),
+        "trigger_line": (9, 3, None),
+        "record_success": (12, 1, None),
+        "record_failed": (13, 1, None),
+        "record_void": (14, 1, None),
+        "falling": (15, 8, None),
+    }
+
+
+class HeraldCodes(Fields):
+    """Verdicts that are no pattern, for ``BRH``: each is given only if its bit is set."""
+
+    __slots__ = (
+        "limit", "reinitialise", "refused", "void", "give_limit", "give_reinitialise",
+        "give_refused", "give_void",
+    )
+    LAYOUT = {
+        "limit": (0, 4, None),
+        "reinitialise": (4, 4, None),
+        "refused": (8, 4, None),
+        "void": (12, 4, None),
+        "give_limit": (16, 1, None),
+        "give_reinitialise": (17, 1, None),
+        "give_refused": (18, 1, None),
+        "give_void": (19, 1, None),
+    }
+
+
+class HeraldAction(Fields):
+    """Things to do, a bit each."""
+
+    __slots__ = (
+        "clear", "run", "abort", "clear_frame",
+    )
+    LAYOUT = {
+        "clear": (0, 1, None),
+        "run": (1, 1, None),
+        "abort": (2, 1, None),
+        "clear_frame": (3, 1, None),
+    }
+
+
+class HeraldStatus(Fields):
+    """What the unit is doing."""
+
+    __slots__ = (
+        "busy", "waits", "off", "settling", "saturated", "limit", "reinitialise", "detectors",
+    )
+    LAYOUT = {
+        "busy": (0, 1, None),
+        "waits": (1, 1, None),
+        "off": (2, 1, None),
+        "settling": (3, 1, None),
+        "saturated": (4, 1, None),
+        "limit": (5, 1, None),
+        "reinitialise": (6, 1, None),
+        "detectors": (7, 8, None),
+    }
+
+
+class HeraldTable(enum.IntEnum):
+    """What a write to ``table_data`` sets; the number in brackets is the index."""
+
+    OPEN = 0
+    CLOSE = 1
+    ACCEPT = 2
+    CONTRIBUTION = 3
+    COUNT = 4
+    PATTERN = 5
+    DECIDE = 6
+    SITE = 7
+
+
+class HeraldAddress(Fields):
+    """Where the next word of ``table_data`` goes; the index then grows by one."""
+
+    __slots__ = (
+        "index", "table",
+    )
+    LAYOUT = {
+        "index": (0, 8, None),
+        "table": (8, 4, HeraldTable),
+    }
+
+
+class HeraldFlags(Fields):
+    """Things that went wrong."""
+
+    __slots__ = (
+        "missing_reference", "double_reference", "aborted", "route_moved", "saturated", "refused",
+        "record_lost", "table_busy", "peer_lost",
+    )
+    LAYOUT = {
+        "missing_reference": (0, 1, None),
+        "double_reference": (1, 1, None),
+        "aborted": (2, 1, None),
+        "route_moved": (3, 1, None),
+        "saturated": (4, 1, None),
+        "refused": (5, 1, None),
+        "record_lost": (6, 1, None),
+        "table_busy": (7, 1, None),
+        "peer_lost": (8, 1, None),
     }
 
 
@@ -1234,6 +1363,149 @@ class SequencerRegisters(RegisterBlock):
     )
 
 
+class HeraldRegisters(RegisterBlock):
+    """The herald unit. attempts = succeeded + failed + void (+ 1 in progress)."""
+
+    control = Register(
+        "herald.control", 0x4200, width=23, type=HeraldControl,
+        doc="Switches."
+    )
+    codes = Register(
+        "herald.codes", 0x4201, width=20, type=HeraldCodes,
+        doc="Verdicts that are no pattern."
+    )
+    action = Register(
+        "herald.action", 0x4202, width=4, access="wo", type=HeraldAction,
+        doc="Things to do."
+    )
+    status = Register(
+        "herald.status", 0x4203, width=15, access="ro", type=HeraldStatus,
+        doc="State."
+    )
+    reference_earliest = Register(
+        "herald.reference_earliest", 0x4204, width=16, unit="ticks",
+        doc="The reference counts from this tick of the attempt on."
+    )
+    reference_latest = Register(
+        "herald.reference_latest", 0x4205, width=16, unit="ticks",
+        doc="Without a reference up to this tick of the attempt, it is missing."
+    )
+    dead_ticks = Register(
+        "herald.dead_ticks", 0x4206, width=8, count=8, unit="ticks",
+        doc=(
+            "Edges closer than this to the last click, counted in whole ticks, are no clicks; 0: "
+            "all are."
+        )
+    )
+    attempts_limit = Register(
+        "herald.attempts_limit", 0x420e, unit="attempts",
+        doc="Attempts in a run; 0: no limit."
+    )
+    time_limit = Register(
+        "herald.time_limit", 0x420f, width=48, unit="ticks",
+        doc="Ticks in a run, from its first attempt; 0: no limit."
+    )
+    reinitialise_after = Register(
+        "herald.reinitialise_after", 0x4211, unit="attempts",
+        doc=(
+            "Attempts after which one ARM is answered with the code `reinitialise` instead; 0: "
+            "never."
+        )
+    )
+    saturation_gate = Register(
+        "herald.saturation_gate", 0x4212, width=24, unit="ticks",
+        doc="Gate of the rate that saturation is judged by."
+    )
+    saturation_clicks = Register(
+        "herald.saturation_clicks", 0x4213, width=16, unit="clicks",
+        doc="More clicks than this in a gate saturate a detector; 0: never."
+    )
+    backoff = Register(
+        "herald.backoff", 0x4214, unit="ticks",
+        doc="No attempts for so long after a detector was saturated."
+    )
+    table_address = Register(
+        "herald.table_address", 0x4215, width=12, access="wo", type=HeraldAddress,
+        doc="Where the next word of table_data goes, and what table_readback shows."
+    )
+    table_data = Register(
+        "herald.table_data", 0x4216, access="wo",
+        doc="A word for the tables; refused in an attempt, see flag table_busy."
+    )
+    table_readback = Register(
+        "herald.table_readback", 0x4217, access="ro",
+        doc="The word last written at table_address."
+    )
+    attempt = Register(
+        "herald.attempt", 0x4218, access="ro",
+        doc="Number of the last attempt; they count from 1."
+    )
+    frame = Register(
+        "herald.frame", 0x4219, width=8, access="ro",
+        doc="XOR of the Pauli bits of all verdicts."
+    )
+    clicked = Register(
+        "herald.clicked", 0x421a, access="ro",
+        doc="Clicked cells of the last attempt that was decided."
+    )
+    attempts = Register(
+        "herald.attempts", 0x421b, width=48, access="ro", unit="attempts",
+        doc="Attempts started."
+    )
+    succeeded = Register(
+        "herald.succeeded", 0x421d, width=48, access="ro", unit="attempts",
+        doc="Attempts in which a pattern held."
+    )
+    failed = Register(
+        "herald.failed", 0x421f, width=48, access="ro", unit="attempts",
+        doc="Attempts whose windows closed without."
+    )
+    void_reference = Register(
+        "herald.void_reference", 0x4221, width=48, access="ro", unit="attempts",
+        doc="Attempts with a missing or double reference."
+    )
+    void_aborted = Register(
+        "herald.void_aborted", 0x4223, width=48, access="ro", unit="attempts",
+        doc="Attempts that an ARM, the host or the end of a program cut off."
+    )
+    void_route = Register(
+        "herald.void_route", 0x4225, width=48, access="ro", unit="attempts",
+        doc="Attempts in which a route began to move."
+    )
+    void_peer = Register(
+        "herald.void_peer", 0x4227, width=48, access="ro", unit="attempts",
+        doc="Attempts that a peer did not make or did not confirm."
+    )
+    refused = Register(
+        "herald.refused", 0x4229, width=48, access="ro", unit="ARMs",
+        doc="ARMs that started no attempt."
+    )
+    records_lost = Register(
+        "herald.records_lost", 0x422b, width=48, access="ro", unit="records",
+        doc="Records that found their queue full."
+    )
+    flags = Register(
+        "herald.flags", 0x422d, width=9, access="w1c", type=HeraldFlags,
+        doc="Sticky errors and warnings; write ones to clear them, with their counts."
+    )
+    flag_counts = Register(
+        "herald.flag_counts", 0x422e, access="ro", count=9, unit="events",
+        doc=(
+            "How often each flag was raised since it was cleared; stops at the largest number. In "
+            "order: missing_reference, double_reference, aborted, route_moved, saturated, "
+            "refused, record_lost, table_busy, peer_lost."
+        )
+    )
+    flag_times = Register(
+        "herald.flag_times", 0x4237, width=64, access="ro", count=9, unit="ticks",
+        doc="When each flag was first raised since it was cleared."
+    )
+    counts = Register(
+        "herald.counts", 0x4300, access="ro", memory=256,
+        doc="64-bit counts, low word first; HeraldCount has their places."
+    )
+
+
 class NodeRegisters(Driver):
     """The registers of a node, by block."""
 
@@ -1245,3 +1517,4 @@ class NodeRegisters(Driver):
         self.histogram = HistogramRegisters(client)
         self.decoder = DecoderRegisters(client)
         self.sequencer = SequencerRegisters(client)
+        self.herald = HeraldRegisters(client)
