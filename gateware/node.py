@@ -64,6 +64,8 @@ class NodeConfig:
         The syndrome decoder to build; None leaves it out.
     sequencer : int or None
         Pulse channels of the sequencer to build, 1 to 8; None leaves it out.
+    herald : bool
+        Build the herald unit, which needs a sequencer.
     """
 
     channels: int = MAX_CHANNELS
@@ -75,6 +77,7 @@ class NodeConfig:
     simulated: bool = False
     decoder: DecoderShape | None = None
     sequencer: int | None = None
+    herald: bool = False
 
     def __post_init__(self):
         if not 1 <= self.channels <= MAX_CHANNELS:
@@ -93,6 +96,9 @@ class NodeConfig:
         if self.sequencer is not None and not 1 <= self.sequencer <= CHANNELS:
             raise ValueError(f"A sequencer has 1 to {CHANNELS} channels, not {self.sequencer!r}; "
                              f"None leaves it out")
+        if self.herald and self.sequencer is None:
+            raise ValueError("A herald unit takes its attempts from a sequencer: give "
+                             "sequencer=1 to 8 too")
 
     @property
     def tick_ps(self):
@@ -135,6 +141,7 @@ class _Identity(wiring.Component):
             bank.capabilities.simulated.eq(config.simulated),
             bank.capabilities.decoder.eq(config.decoder is not None),
             bank.capabilities.sequencer.eq(config.sequencer is not None),
+            bank.capabilities.herald.eq(config.herald),
             bank.build_id.eq(_build_id(config)),
             bank.geometry.channels.eq(config.channels),
             bank.geometry.samples.eq(config.samples),
@@ -161,6 +168,12 @@ def _sequencer_members(config):
     return {"inputs": In(TRIGGER_INPUTS - TRIGGERS), "emergency": In(1),
             "peers": In(PEERS), "barrier": Out(1), "ttl": Out(TTL_LINES), "route": Out(8),
             "pulses": Out(signed(SAMPLE_BITS)).array(config.sequencer)}
+
+
+def _herald_members(config):
+    if not config.herald:
+        return {}
+    return {"reference": In(sample_word(config.samples, fine=config.fine))}
 
 
 class Node(wiring.Component):
@@ -194,6 +207,8 @@ class Node(wiring.Component):
     emergency, peers, barrier, ttl, route, pulses
         With a sequencer only; see
         :class:`~quantacore.gateware.sequencer.unit.SequencerUnit` (``pulses``: its samples).
+    reference : In(sample_word)
+        With a herald unit only: reference pulses for its windows.
     """
 
     def __init__(self, config, *, uart=False):
@@ -214,6 +229,7 @@ class Node(wiring.Component):
             "running": Out(1),
             **_frame_members(config),
             **_sequencer_members(config),
+            **_herald_members(config),
         })
 
     def elaborate(self, platform):
@@ -259,13 +275,15 @@ class Node(wiring.Component):
         else:
             from quantacore.gateware.sequencer.unit import SequencerUnit
 
+            # Inputs on which the herald unit shows starts of attempts.
+            starts = Signal(TRIGGER_INPUTS)
             m.submodules.sequencer = pulses = SequencerUnit(
-                channels=config.sequencer, decoder=config.decoder)
+                channels=config.sequencer, decoder=config.decoder, herald=config.herald)
             wiring.connect(m, decoder.sequencer, pulses.csr)
             sources.append(pulses.records)
             m.d.comb += [
                 pulses.tick.eq(timing.tick), pulses.emergency.eq(self.emergency),
-                pulses.triggers.eq(Cat(self.inputs, timing.triggers)),
+                pulses.triggers.eq(Cat(self.inputs, timing.triggers) | starts),
                 pulses.peers.eq(self.peers), self.barrier.eq(pulses.barrier),
                 self.ttl.eq(pulses.ttl), self.route.eq(pulses.route),
             ]
@@ -278,8 +296,26 @@ class Node(wiring.Component):
                     m.d.comb += [pulses.frame[basis].eq(frame.obs),
                                  pulses.frame_last[basis].eq(frame.last),
                                  pulses.frame_valid[basis].eq(unit.frame_valid[basis])]
-        m.submodules.no_heralds = absent = AbsentBank(HERALD)
-        wiring.connect(m, decoder.herald, absent.bus)
+        if not config.herald:
+            m.submodules.no_heralds = absent = AbsentBank(HERALD)
+            wiring.connect(m, decoder.herald, absent.bus)
+        else:
+            from quantacore.gateware.herald.unit import HeraldUnit
+
+            m.submodules.heralds = heralds = HeraldUnit(
+                channels=config.channels, samples=config.samples, fine=config.fine)
+            wiring.connect(m, decoder.herald, heralds.csr)
+            sources.append(heralds.records)
+            connect_streams(m, pulses.commands, heralds.commands)
+            m.d.comb += [
+                heralds.tick.eq(timing.tick), heralds.sequencer_running.eq(pulses.running),
+                Value.cast(heralds.reference).eq(Value.cast(self.reference)),
+                pulses.verdict_valid.eq(heralds.verdict_valid),
+                pulses.verdict.eq(heralds.verdict), pulses.delta.eq(heralds.delta),
+                starts.eq(heralds.triggers),
+            ]
+            for ours, theirs in zip(self.detectors, heralds.detectors, strict=True):
+                m.d.comb += Value.cast(theirs).eq(Value.cast(ours))
         records = tagger.records
         for i, source in enumerate(sources):
             m.submodules[f"records_{i}"] = merge = Merge(64)
@@ -341,7 +377,7 @@ class UARTNode(wiring.Component):
                      node.framing.eq(uart.framing), node.overrun.eq(uart.overrun)]
         for ours, theirs in zip(self.detectors, node.detectors, strict=True):
             m.d.comb += Value.cast(theirs).eq(Value.cast(ours))
-        for name in ("pps", "clock"):
+        for name in ("pps", "clock", *(["reference"] if node.config.herald else [])):
             m.d.comb += Value.cast(getattr(node, name)).eq(Value.cast(getattr(self, name)))
         for name in ("triggers", "sync", "running"):
             m.d.comb += getattr(self, name).eq(getattr(node, name))

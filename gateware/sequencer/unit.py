@@ -72,6 +72,8 @@ class SequencerUnit(wiring.Component):
         The decoder's Pauli frames, as for the engine.
     commands : Out(stream of Command)
         Every instruction, COMMAND_LATENCY ticks after its own.
+    running : Out(1)
+        A program runs, or waits for its start time.
     ttl : Out(16), route : Out(8)
         See :class:`~quantacore.gateware.sequencer.outputs.Outputs`.
     samples : Out(signed(16)).array(channels)
@@ -97,7 +99,7 @@ class SequencerUnit(wiring.Component):
             "triggers": In(TRIGGER_INPUTS), "peers": In(PEERS), "barrier": Out(1),
             "verdict_valid": In(1), "verdict": In(4), "delta": In(signed(32)),
             "frame": In(8).array(BASES), "frame_valid": In(BASES), "frame_last": In(BASES),
-            "commands": Out(stream.Signature(Command, always_ready=True)),
+            "commands": Out(stream.Signature(Command, always_ready=True)), "running": Out(1),
             "ttl": Out(TTL_LINES), "route": Out(8),
             "samples": Out(signed(SAMPLE_BITS)).array(channels),
             "records": Out(stream.Signature(64)),
@@ -195,7 +197,7 @@ class SequencerUnit(wiring.Component):
         # The world.
         m.d.comb += [
             engine.triggers.eq(self.triggers), engine.peers.eq(self.peers),
-            self.barrier.eq(engine.barrier),
+            self.barrier.eq(engine.barrier), self.running.eq(engine.running),
             engine.verdict_valid.eq(self.verdict_valid), engine.verdict.eq(self.verdict),
             engine.delta.eq(self.delta),
             engine.frame_valid.eq(self.frame_valid), engine.frame_last.eq(self.frame_last),

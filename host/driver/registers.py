@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0x3cfaa897
+MAP_CRC = 0xeafb878a
 
 
 class Protocol(Fields):
@@ -509,18 +509,20 @@ class HeraldCodes(Fields):
     """Verdicts that are no pattern, for ``BRH``: each is given only if its bit is set."""
 
     __slots__ = (
-        "limit", "reinitialise", "refused", "void", "give_limit", "give_reinitialise",
-        "give_refused", "give_void",
+        "limit", "reinitialise", "refused", "void", "failed", "give_limit", "give_reinitialise",
+        "give_refused", "give_void", "give_failed",
     )
     LAYOUT = {
         "limit": (0, 4, None),
         "reinitialise": (4, 4, None),
         "refused": (8, 4, None),
         "void": (12, 4, None),
-        "give_limit": (16, 1, None),
-        "give_reinitialise": (17, 1, None),
-        "give_refused": (18, 1, None),
-        "give_void": (19, 1, None),
+        "failed": (16, 4, None),
+        "give_limit": (20, 1, None),
+        "give_reinitialise": (21, 1, None),
+        "give_refused": (22, 1, None),
+        "give_void": (23, 1, None),
+        "give_failed": (24, 1, None),
     }
 
 
@@ -1371,7 +1373,7 @@ class HeraldRegisters(RegisterBlock):
         doc="Switches."
     )
     codes = Register(
-        "herald.codes", 0x4201, width=20, type=HeraldCodes,
+        "herald.codes", 0x4201, width=25, type=HeraldCodes,
         doc="Verdicts that are no pattern."
     )
     action = Register(
