@@ -147,6 +147,8 @@ class RouteMover(wiring.Component):
         with m.If(first_reason == Refusal.NONE):
             with m.If(self.emergency):
                 m.d.sync += second_reason.eq(Refusal.EMERGENCY)
+            with m.Elif(~on):
+                m.d.sync += second_reason.eq(Refusal.OFF)
             with m.Elif(~self.known):
                 m.d.sync += second_reason.eq(Refusal.UNKNOWN)
 

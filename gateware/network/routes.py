@@ -70,7 +70,8 @@ class RouteTable(wiring.Component):
     loaded : Out(16)
         Routes that there are.
     readback : Out(32)
-        The word at the address, some ticks after it was set or written.
+        The word at the address, at most 8 ticks after it was set or written, if no route is
+        looked up meanwhile.
     """
 
     def __init__(self, *, switches):

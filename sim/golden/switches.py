@@ -257,6 +257,8 @@ class SwitchesModel:
         for request in self._under_way:
             if emergency and request.refusal is Refusal.NONE:
                 request.refusal = Refusal.EMERGENCY
+            if not on and request.refusal is Refusal.NONE:
+                request.refusal = Refusal.OFF
             if now == request.tick + _LOOK and request.refusal is Refusal.NONE:
                 request.route = self.routes.get(request.number)
                 if request.route is None:
@@ -266,7 +268,7 @@ class SwitchesModel:
         decided = None
         if self._under_way and self._under_way[0].tick == now - _DECIDE:
             decided = self._under_way.pop(0)
-            if decided.refusal is Refusal.NONE and not (self.enable and on):
+            if decided.refusal is Refusal.NONE and not self.enable:
                 decided.refusal = Refusal.OFF
             if decided.refusal is Refusal.NONE and self.state is RouteState.FAULT:
                 decided.refusal = Refusal.FAULT

@@ -17,8 +17,8 @@ from quantacore.gateware.layouts.switches import (
     ROUTES,
     SAFE_TICKS,
     SWITCHES,
-    RefusedRequest,
     Refusal,
+    RefusedRequest,
     RouteAddress,
     RouteLoad,
     RouteState,
@@ -37,6 +37,8 @@ FLAGS = [name for name, _ in SwitchFlags.as_shape()]
 ACTS = 2
 #: From the tick in which start_time acts to the first in which its request can be.
 ARMS = 2
+#: From a write to the table, or its address, to the tick in which it can be read back.
+READS = 8
 
 
 class Bench:
@@ -54,7 +56,7 @@ class Bench:
         self.model = SwitchesModel(switches=COUNT, routes=self.table.routes, timeout=125_000,
                                    debounce=125)
         self.acts, self.later = {}, {}
-        self.start_route, self.fires = 0, None
+        self.start_route, self.fires = 0, {}
         self.late, self.refused, self.emergencies = 0, 0, 0
         self.was_emergency = False
         dut = self.dut
@@ -96,18 +98,18 @@ class Bench:
             elif name == "start_route":
                 self.start_route = value
             elif name == "start_time":
-                self.fires = (max(value, now + ARMS), value < now + ARMS)
+                # One that is due in the next tick can't be called back.
+                self.fires = {at: late for at, late in self.fires.items() if at <= now + 1}
+                self.fires[max(value, now + ARMS)] = value < now + ARMS
             elif name == "disarm":
-                if self.fires and self.fires[0] > now:
-                    self.fires = None
+                self.fires = {at: late for at, late in self.fires.items() if at <= now}
             elif name == "safe":
                 model.safe[value[0]] = value[1]
             else:
                 setattr(model, name, value)
-        if self.fires and self.fires[0] == now:
-            inputs.update(timed=self.start_route, late=self.fires[1])
-            self.late += self.fires[1]
-            self.fires = None
+        if now in self.fires:
+            inputs.update(timed=self.start_route, late=self.fires.pop(now))
+            self.late += inputs["late"]
         self.emergencies += self.emergency and not self.was_emergency
         self.was_emergency = self.emergency
         self.show()
@@ -553,6 +555,7 @@ async def words_that_come_in_the_wrong_order(dut):
             await bench.write("table_data", rng.getrandbits(32))
         expected = table.readback()
         if expected is not None and rng.random() < 0.3:
+            await bench.ticks(READS)
             assert await bench.read("table_readback") == expected
         assert await bench.read("loaded") == table.loaded
     assert table.refused > 0
@@ -570,8 +573,8 @@ async def at_random(dut):
     await bench.write("timeout", rng.randrange(20))
     await bench.write("debounce", rng.randrange(5))
     await bench.control(enable=1, failover=1)
-    for _ in range(6):
-        for _ in range(600):
+    for _ in range(4):
+        for _ in range(350):
             # Bursts of whatever can happen, at any distance.
             what = rng.random()
             if what < 0.30:
