@@ -29,6 +29,12 @@ from quantacore.gateware.layouts.sequencer import (
     TRIGGER_INPUTS,
     TTL_LINES,
 )
+from quantacore.gateware.layouts.switches import (
+    DRIVE_BITS,
+    MAX_SWITCHES,
+    MONITOR_BITS,
+    SWITCHES,
+)
 from quantacore.gateware.layouts.tagger import HISTOGRAM_BINS
 from quantacore.gateware.layouts.tags import MAX_CHANNELS, SAMPLES_PER_CLOCK, sample_word
 from quantacore.gateware.layouts.timing import SYNC_OUTPUTS, TRIGGERS
@@ -66,6 +72,8 @@ class NodeConfig:
         Pulse channels of the sequencer to build, 1 to 8; None leaves it out.
     herald : bool
         Build the herald unit, which needs a sequencer.
+    switches : int or None
+        Photonic switches to control, 1 to 8; None leaves their control out.
     """
 
     channels: int = MAX_CHANNELS
@@ -78,6 +86,7 @@ class NodeConfig:
     decoder: DecoderShape | None = None
     sequencer: int | None = None
     herald: bool = False
+    switches: int | None = None
 
     def __post_init__(self):
         if not 1 <= self.channels <= MAX_CHANNELS:
@@ -96,6 +105,9 @@ class NodeConfig:
         if self.sequencer is not None and not 1 <= self.sequencer <= CHANNELS:
             raise ValueError(f"A sequencer has 1 to {CHANNELS} channels, not {self.sequencer!r}; "
                              f"None leaves it out")
+        if self.switches is not None and not 1 <= self.switches <= MAX_SWITCHES:
+            raise ValueError(f"A node has 1 to {MAX_SWITCHES} switches, not {self.switches!r}; "
+                             f"None leaves their control out")
         if self.herald and self.sequencer is None:
             raise ValueError("A herald unit takes its attempts from a sequencer: give "
                              "sequencer=1 to 8 too")
@@ -142,6 +154,7 @@ class _Identity(wiring.Component):
             bank.capabilities.decoder.eq(config.decoder is not None),
             bank.capabilities.sequencer.eq(config.sequencer is not None),
             bank.capabilities.herald.eq(config.herald),
+            bank.capabilities.switches.eq(config.switches is not None),
             bank.build_id.eq(_build_id(config)),
             bank.geometry.channels.eq(config.channels),
             bank.geometry.samples.eq(config.samples),
@@ -174,6 +187,13 @@ def _herald_members(config):
     if not config.herald:
         return {}
     return {"reference": In(sample_word(config.samples, fine=config.fine))}
+
+
+def _switch_members(config):
+    if config.switches is None:
+        return {}
+    return {"monitors": In(MONITOR_BITS).array(config.switches),
+            "drives": Out(DRIVE_BITS).array(config.switches)}
 
 
 class Node(wiring.Component):
@@ -209,6 +229,8 @@ class Node(wiring.Component):
         :class:`~quantacore.gateware.sequencer.unit.SequencerUnit` (``pulses``: its samples).
     reference : In(sample_word)
         With a herald unit only: reference pulses for its windows.
+    monitors, drives
+        With switches only; see :class:`~quantacore.gateware.network.switches.SwitchUnit`.
     """
 
     def __init__(self, config, *, uart=False):
@@ -230,6 +252,7 @@ class Node(wiring.Component):
             **_frame_members(config),
             **_sequencer_members(config),
             **_herald_members(config),
+            **_switch_members(config),
         })
 
     def elaborate(self, platform):
@@ -296,6 +319,22 @@ class Node(wiring.Component):
                     m.d.comb += [pulses.frame[basis].eq(frame.obs),
                                  pulses.frame_last[basis].eq(frame.last),
                                  pulses.frame_valid[basis].eq(unit.frame_valid[basis])]
+        settling = Signal()
+        if config.switches is None:
+            m.submodules.no_switches = absent = AbsentBank(SWITCHES)
+            wiring.connect(m, decoder.switches, absent.bus)
+        else:
+            from quantacore.gateware.network.switches import SwitchUnit
+
+            m.submodules.switches = switches = SwitchUnit(switches=config.switches)
+            wiring.connect(m, decoder.switches, switches.csr)
+            m.d.comb += [switches.tick.eq(timing.tick), settling.eq(switches.settling)]
+            for k in range(config.switches):
+                m.d.comb += [switches.monitors[k].eq(self.monitors[k]),
+                             self.drives[k].eq(switches.drives[k])]
+            if config.sequencer is not None:
+                m.d.comb += [switches.route.eq(pulses.route),
+                             switches.emergency.eq(pulses.in_emergency)]
         if not config.herald:
             m.submodules.no_heralds = absent = AbsentBank(HERALD)
             wiring.connect(m, decoder.herald, absent.bus)
@@ -308,7 +347,8 @@ class Node(wiring.Component):
             sources.append(heralds.records)
             connect_streams(m, pulses.commands, heralds.commands)
             m.d.comb += [
-                heralds.tick.eq(timing.tick), heralds.sequencer_running.eq(pulses.running),
+                heralds.tick.eq(timing.tick), heralds.settling.eq(settling),
+                heralds.sequencer_running.eq(pulses.running),
                 Value.cast(heralds.reference).eq(Value.cast(self.reference)),
                 pulses.verdict_valid.eq(heralds.verdict_valid),
                 pulses.verdict.eq(heralds.verdict), pulses.delta.eq(heralds.delta),
@@ -385,6 +425,10 @@ class UARTNode(wiring.Component):
             for basis in range(BASES):
                 m.d.comb += [self.frame[basis].eq(node.frame[basis]),
                              self.frame_valid[basis].eq(node.frame_valid[basis])]
+        if node.config.switches is not None:
+            for k in range(node.config.switches):
+                m.d.comb += [node.monitors[k].eq(self.monitors[k]),
+                             self.drives[k].eq(node.drives[k])]
         if node.config.sequencer is not None:
             for name in ("inputs", "emergency", "peers"):
                 m.d.comb += getattr(node, name).eq(getattr(self, name))

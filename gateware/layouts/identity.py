@@ -31,7 +31,8 @@ class Capabilities(data.Struct):
     decoder: 1
     sequencer: 1
     herald: 1
-    reserved: 24
+    switches: 1
+    reserved: 23
 
 
 class Geometry(data.Struct):

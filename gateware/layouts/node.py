@@ -6,10 +6,11 @@ from quantacore.gateware.layouts.identity import IDENTITY
 from quantacore.gateware.layouts.link import LINK
 from quantacore.gateware.layouts.registers import RegisterMap
 from quantacore.gateware.layouts.sequencer import SEQUENCER
+from quantacore.gateware.layouts.switches import SWITCHES
 from quantacore.gateware.layouts.tagger import HISTOGRAM, TAGGER
 from quantacore.gateware.layouts.timing import TIMING
 
 __all__ = ["NODE_MAP"]
 
 NODE_MAP = RegisterMap(blocks=(IDENTITY, LINK, TIMING, TAGGER, HISTOGRAM, DECODER, SEQUENCER,
-                               HERALD))
+                               HERALD, SWITCHES))

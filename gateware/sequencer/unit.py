@@ -74,6 +74,8 @@ class SequencerUnit(wiring.Component):
         Every instruction, COMMAND_LATENCY ticks after its own.
     running : Out(1)
         A program runs, or waits for its start time.
+    in_emergency : Out(1)
+        From ``emergency``, or the host's, until the host's release.
     ttl : Out(16), route : Out(8)
         See :class:`~quantacore.gateware.sequencer.outputs.Outputs`.
     samples : Out(signed(16)).array(channels)
@@ -100,6 +102,7 @@ class SequencerUnit(wiring.Component):
             "verdict_valid": In(1), "verdict": In(4), "delta": In(signed(32)),
             "frame": In(8).array(BASES), "frame_valid": In(BASES), "frame_last": In(BASES),
             "commands": Out(stream.Signature(Command, always_ready=True)), "running": Out(1),
+            "in_emergency": Out(1),
             "ttl": Out(TTL_LINES), "route": Out(8),
             "samples": Out(signed(SAMPLE_BITS)).array(channels),
             "records": Out(stream.Signature(64)),
@@ -151,7 +154,7 @@ class SequencerUnit(wiring.Component):
         with m.Elif(action.release):
             m.d.sync += stopped.eq(0)
         emergency = Signal()
-        m.d.comb += emergency.eq(stopped | emergency_now)
+        m.d.comb += [emergency.eq(stopped | emergency_now), self.in_emergency.eq(emergency)]
 
         # Start. What plays is chosen at the start, and stays whatever becomes of the slots.
         start, waits = Signal(), Signal()

@@ -16,14 +16,15 @@ __all__ = [
     "Table", "LoadAddress", "FrameState", "DecoderFlags", "SequencerSizes", "SequencerAction",
     "SequencerState", "Fault", "SequencerStatus", "LoadTarget", "SequencerLoadAddress",
     "SlotCommand", "SlotStatus", "SequencerFlags", "Role", "HeraldControl", "HeraldCodes",
-    "HeraldAction", "HeraldStatus", "HeraldTable", "HeraldAddress", "HeraldFlags",
-    "IdentityRegisters", "LinkRegisters", "TimingRegisters", "TaggerRegisters",
-    "HistogramRegisters", "DecoderRegisters", "SequencerRegisters", "HeraldRegisters",
-    "NodeRegisters", "MAP_CRC",
+    "HeraldAction", "HeraldStatus", "HeraldTable", "HeraldAddress", "HeraldFlags", "SwitchSizes",
+    "SwitchControl", "SwitchAction", "RouteState", "SwitchStatus", "RouteLoad", "RouteAddress",
+    "RouteLoading", "Refusal", "RefusedRequest", "SwitchFlags", "IdentityRegisters",
+    "LinkRegisters", "TimingRegisters", "TaggerRegisters", "HistogramRegisters", "DecoderRegisters",
+    "SequencerRegisters", "HeraldRegisters", "SwitchesRegisters", "NodeRegisters", "MAP_CRC",
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0xeafb878a
+MAP_CRC = 0x73a163b6
 
 
 class Protocol(Fields):
@@ -44,7 +45,7 @@ class Capabilities(Fields):
 
     __slots__ = (
         "fine", "histogram", "discipline", "uart", "simulated", "decoder", "sequencer", "herald",
-        "reserved",
+        "switches", "reserved",
     )
     LAYOUT = {
         "fine": (0, 1, None),
@@ -55,7 +56,8 @@ class Capabilities(Fields):
         "decoder": (5, 1, None),
         "sequencer": (6, 1, None),
         "herald": (7, 1, None),
-        "reserved": (8, 24, None),
+        "switches": (8, 1, None),
+        "reserved": (9, 23, None),
     }
 
 
@@ -600,6 +602,167 @@ class HeraldFlags(Fields):
         "record_lost": (6, 1, None),
         "table_busy": (7, 1, None),
         "peer_lost": (8, 1, None),
+    }
+
+
+class SwitchSizes(Fields):
+    """What this build has; all 0 where there are no switches."""
+
+    __slots__ = (
+        "switches", "routes_log2", "drive_bits", "monitor_bits",
+    )
+    LAYOUT = {
+        "switches": (0, 4, None),
+        "routes_log2": (4, 4, None),
+        "drive_bits": (8, 5, None),
+        "monitor_bits": (13, 5, None),
+    }
+
+
+class SwitchControl(Fields):
+    """Switches of the switches."""
+
+    __slots__ = (
+        "enable", "failover", "hold",
+    )
+    LAYOUT = {
+        "enable": (0, 1, None),
+        "failover": (1, 1, None),
+        "hold": (2, 1, None),
+    }
+
+
+class SwitchAction(Fields):
+    """Things to do, a bit each."""
+
+    __slots__ = (
+        "clear", "park", "disarm", "clear_counts",
+    )
+    LAYOUT = {
+        "clear": (0, 1, None),
+        "park": (1, 1, None),
+        "disarm": (2, 1, None),
+        "clear_counts": (3, 1, None),
+    }
+
+
+class RouteState(enum.IntEnum):
+    """What the switches are doing."""
+
+    OFF = 0
+    IDLE = 1
+    SETTLING = 2
+    HOLDING = 3
+    FAILING = 4
+    FAULT = 5
+    EMERGENCY = 6
+
+
+class SwitchStatus(Fields):
+    """What the switches are doing."""
+
+    __slots__ = (
+        "state", "settling", "route", "there", "failed_over", "armed", "reserved", "requested",
+        "out",
+    )
+    LAYOUT = {
+        "state": (0, 3, RouteState),
+        "settling": (3, 1, None),
+        "route": (4, 4, None),
+        "there": (8, 1, None),
+        "failed_over": (9, 1, None),
+        "armed": (10, 1, None),
+        "reserved": (11, 5, None),
+        "requested": (16, 8, None),
+        "out": (24, 8, None),
+    }
+
+
+class RouteLoad(Fields):
+    """What to do with a route of the table; of several, the first in this order."""
+
+    __slots__ = (
+        "begin", "commit", "discard", "reserved", "route",
+    )
+    LAYOUT = {
+        "begin": (0, 1, None),
+        "commit": (1, 1, None),
+        "discard": (2, 1, None),
+        "reserved": (3, 1, None),
+        "route": (4, 4, None),
+    }
+
+
+class RouteAddress(Fields):
+    """Where the next word of ``table_data`` goes; the word's number then grows by one."""
+
+    __slots__ = (
+        "word", "route",
+    )
+    LAYOUT = {
+        "word": (0, 5, None),
+        "route": (5, 4, None),
+    }
+
+
+class RouteLoading(Fields):
+    """What is being loaded."""
+
+    __slots__ = (
+        "words", "route", "active",
+    )
+    LAYOUT = {
+        "words": (0, 18, None),
+        "route": (18, 4, None),
+        "active": (22, 1, None),
+    }
+
+
+class Refusal(enum.IntEnum):
+    """Why a request was refused."""
+
+    NONE = 0
+    UNKNOWN = 1
+    FAULT = 2
+    EMERGENCY = 3
+    OFF = 4
+    LATE = 5
+
+
+class RefusedRequest(Fields):
+    """The last request that was refused."""
+
+    __slots__ = (
+        "route", "reason",
+    )
+    LAYOUT = {
+        "route": (0, 8, None),
+        "reason": (8, 3, Refusal),
+    }
+
+
+class SwitchFlags(Fields):
+    """Things that went wrong."""
+
+    __slots__ = (
+        "stuck_0", "stuck_1", "stuck_2", "stuck_3", "stuck_4", "stuck_5", "stuck_6", "stuck_7",
+        "failed_over", "fault", "refused", "late", "load_refused", "emergency",
+    )
+    LAYOUT = {
+        "stuck_0": (0, 1, None),
+        "stuck_1": (1, 1, None),
+        "stuck_2": (2, 1, None),
+        "stuck_3": (3, 1, None),
+        "stuck_4": (4, 1, None),
+        "stuck_5": (5, 1, None),
+        "stuck_6": (6, 1, None),
+        "stuck_7": (7, 1, None),
+        "failed_over": (8, 1, None),
+        "fault": (9, 1, None),
+        "refused": (10, 1, None),
+        "late": (11, 1, None),
+        "load_refused": (12, 1, None),
+        "emergency": (13, 1, None),
     }
 
 
@@ -1508,6 +1671,149 @@ class HeraldRegisters(RegisterBlock):
     )
 
 
+class SwitchesRegisters(RegisterBlock):
+    """Photonic switches. requests = changes + refused + superseded (+ those on their way). All
+    registers read 0, and none can be written, where the build has none.
+    """
+
+    sizes = Register(
+        "switches.sizes", 0x4400, width=18, access="ro", type=SwitchSizes,
+        doc="What this build has."
+    )
+    control = Register(
+        "switches.control", 0x4401, width=3, type=SwitchControl,
+        doc="Switches of the switches."
+    )
+    action = Register(
+        "switches.action", 0x4402, width=4, access="wo", type=SwitchAction,
+        doc="Things to do."
+    )
+    status = Register(
+        "switches.status", 0x4403, access="ro", type=SwitchStatus,
+        doc="State."
+    )
+    request = Register(
+        "switches.request", 0x4404, width=8, access="wo",
+        doc="Request a route now."
+    )
+    start_route = Register(
+        "switches.start_route", 0x4405, width=8,
+        doc="Route that is requested at start_time."
+    )
+    start_time = Register(
+        "switches.start_time", 0x4406, width=64, unit="ticks",
+        doc=(
+            "Writing it arms a request at exactly that tick; the drives change CHANGE_TICKS "
+            "later."
+        )
+    )
+    timeout = Register(
+        "switches.timeout", 0x4408, unit="ticks",
+        doc="Monitors that are out of range so long after the settle time are stuck."
+    )
+    debounce = Register(
+        "switches.debounce", 0x4409, width=24, unit="ticks",
+        doc=(
+            "A route that holds may be out of range in so many ticks in a row; in one more, "
+            "switches are stuck."
+        )
+    )
+    safe = Register(
+        "switches.safe", 0x440a, width=16, count=8,
+        doc=(
+            "Safe drive codes: of an emergency, of a fault, when parked, when not enabled. They "
+            "act from the next such event on."
+        )
+    )
+    load = Register(
+        "switches.load", 0x4412, width=8, access="wo", type=RouteLoad,
+        doc="Begin, commit, discard a route of the table."
+    )
+    table_address = Register(
+        "switches.table_address", 0x4413, width=9, access="wo", type=RouteAddress,
+        doc="Where the next word of table_data goes, and what table_readback shows."
+    )
+    table_data = Register(
+        "switches.table_data", 0x4414, access="wo",
+        doc="A word of the route that was begun."
+    )
+    table_readback = Register(
+        "switches.table_readback", 0x4415, access="ro",
+        doc="The word at table_address, as the table has it."
+    )
+    loading = Register(
+        "switches.loading", 0x4416, width=23, access="ro", type=RouteLoading,
+        doc="What is being loaded."
+    )
+    loaded = Register(
+        "switches.loaded", 0x4417, width=16, access="ro",
+        doc="Routes that may be requested, a bit each."
+    )
+    drives = Register(
+        "switches.drives", 0x4418, width=16, access="ro", count=8,
+        doc="Drive codes as they are."
+    )
+    monitors = Register(
+        "switches.monitors", 0x4420, width=16, access="ro", count=8,
+        doc="Readings of the power monitors."
+    )
+    settle_last = Register(
+        "switches.settle_last", 0x4428, access="ro", unit="ticks",
+        doc="From the last request whose route settled to the end of settling."
+    )
+    settle_max = Register(
+        "switches.settle_max", 0x4429, access="ro", unit="ticks",
+        doc="The longest such time since the counts were cleared."
+    )
+    requests = Register(
+        "switches.requests", 0x442a, access="ro", unit="requests",
+        doc="Requests of the sequencer, the host and at a time."
+    )
+    changes = Register(
+        "switches.changes", 0x442b, access="ro", unit="requests",
+        doc="Requests that were carried out."
+    )
+    restarts = Register(
+        "switches.restarts", 0x442c, access="ro", unit="requests",
+        doc="Of these, those that came while another route settled."
+    )
+    refused = Register(
+        "switches.refused", 0x442d, access="ro", unit="requests",
+        doc="Requests that were refused."
+    )
+    superseded = Register(
+        "switches.superseded", 0x442e, access="ro", unit="requests",
+        doc=(
+            "Requests in the tick of another: the sequencer's goes first, then the one at a time, "
+            "then the host's."
+        )
+    )
+    failovers = Register(
+        "switches.failovers", 0x442f, access="ro", unit="changes",
+        doc="Alternate routes that took over."
+    )
+    refused_last = Register(
+        "switches.refused_last", 0x4430, width=11, access="ro", type=RefusedRequest,
+        doc="The last request that was refused."
+    )
+    flags = Register(
+        "switches.flags", 0x4431, width=14, access="w1c", type=SwitchFlags,
+        doc="Sticky errors and warnings; write ones to clear them, with their counts."
+    )
+    flag_counts = Register(
+        "switches.flag_counts", 0x4432, access="ro", count=14, unit="events",
+        doc=(
+            "How often each flag was raised since it was cleared; stops at the largest number. In "
+            "order: stuck_0, stuck_1, stuck_2, stuck_3, stuck_4, stuck_5, stuck_6, stuck_7, "
+            "failed_over, fault, refused, late, load_refused, emergency."
+        )
+    )
+    flag_times = Register(
+        "switches.flag_times", 0x4440, width=64, access="ro", count=14, unit="ticks",
+        doc="When each flag was first raised since it was cleared."
+    )
+
+
 class NodeRegisters(Driver):
     """The registers of a node, by block."""
 
@@ -1520,3 +1826,4 @@ class NodeRegisters(Driver):
         self.decoder = DecoderRegisters(client)
         self.sequencer = SequencerRegisters(client)
         self.herald = HeraldRegisters(client)
+        self.switches = SwitchesRegisters(client)

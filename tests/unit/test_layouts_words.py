@@ -14,6 +14,7 @@ from quantacore.gateware.layouts import (
     identity,
     instructions,
     sequencer,
+    switches,
     tagger,
     tags,
     timing,
@@ -34,7 +35,8 @@ STRUCTS = {
     frames.CreditFlags: (2, [("rewind", 0, 1), ("keep", 1, 1)]),
     identity.Capabilities: (32, [("fine", 0, 1), ("histogram", 1, 1), ("discipline", 2, 1),
                                  ("uart", 3, 1), ("simulated", 4, 1), ("decoder", 5, 1),
-                                 ("sequencer", 6, 1), ("herald", 7, 1), ("reserved", 8, 24)]),
+                                 ("sequencer", 6, 1), ("herald", 7, 1), ("switches", 8, 1),
+                                 ("reserved", 9, 23)]),
     identity.Geometry: (32, [("channels", 0, 8), ("samples", 8, 8), ("buffer_depth_log2", 16, 8),
                              ("bins_log2", 24, 8)]),
     decoder.WindowFlags: (8, [("overflow", 0, 1), ("escaped", 1, 1), ("events_dropped", 2, 1),
@@ -147,6 +149,21 @@ STRUCTS = {
         60, 4)]),
     herald.HeraldRecord: (64, [("clicked", 0, 32), ("number", 32, 16), ("pattern", 48, 4),
         ("outcome", 52, 2), ("lost", 54, 4), ("reserved", 58, 2), ("kind", 60, 4)]),
+    switches.MonitorRange: (32, [("low", 0, 16), ("high", 16, 16)]),
+    switches.RouteEntry: (13, [("used", 0, 8), ("alternate", 8, 4), ("has_alternate", 12, 1)]),
+    switches.RouteAddress: (9, [("word", 0, 5), ("route", 5, 4)]),
+    switches.RouteLoad: (8, [("begin", 0, 1), ("commit", 1, 1), ("discard", 2, 1), ("reserved",
+        3, 1), ("route", 4, 4)]),
+    switches.RouteLoading: (23, [("words", 0, 18), ("route", 18, 4), ("active", 22, 1)]),
+    switches.SwitchSizes: (18, [("switches", 0, 4), ("routes_log2", 4, 4), ("drive_bits", 8, 5),
+        ("monitor_bits", 13, 5)]),
+    switches.SwitchControl: (3, [("enable", 0, 1), ("failover", 1, 1), ("hold", 2, 1)]),
+    switches.SwitchAction: (4, [("clear", 0, 1), ("park", 1, 1), ("disarm", 2, 1),
+        ("clear_counts", 3, 1)]),
+    switches.SwitchStatus: (32, [("state", 0, 3), ("settling", 3, 1), ("route", 4, 4), ("there",
+        8, 1), ("failed_over", 9, 1), ("armed", 10, 1), ("reserved", 11, 5), ("requested", 16,
+        8), ("out", 24, 8)]),
+    switches.RefusedRequest: (11, [("route", 0, 8), ("reason", 8, 3)]),
 }
 
 #: Enumeration: bits, values.
@@ -191,6 +208,11 @@ ENUMS = {
     herald.Role: (2, {"SOLO": 0, "STATION": 1, "FOLLOWER": 2}),
     herald.Outcome: (2, {"SUCCESS": 0, "FAILED": 1, "VOID": 2}),
     herald.HeraldRecordKind: (4, {"ATTEMPT": 6, "HERALD": 7}),
+    switches.RouteWord: (5, {"DRIVE": 0, "RANGE": 8, "SETTLE": 16, "ENTRY": 17}),
+    switches.RouteState: (3, {"OFF": 0, "IDLE": 1, "SETTLING": 2, "HOLDING": 3, "FAILING": 4,
+        "FAULT": 5, "EMERGENCY": 6}),
+    switches.Refusal: (3, {"NONE": 0, "UNKNOWN": 1, "FAULT": 2, "EMERGENCY": 3, "OFF": 4,
+        "LATE": 5}),
     herald.HeraldCount: (7, {"CELL": 0, "PATTERN": 32, "STRAY": 48, "DEAD": 56, "CLICK": 64}),
 }
 
@@ -211,7 +233,7 @@ def test_values_of_enumeration(enumeration):
 
 
 @pytest.mark.parametrize("module", [tags, frames, identity, decoder, decoder_registers,
-                                    instructions, sequencer, herald])
+                                    instructions, sequencer, herald, switches])
 def test_every_public_word_is_pinned(module):
     for name in module.__all__:
         value = getattr(module, name)
@@ -223,7 +245,8 @@ def test_every_public_word_is_pinned(module):
 
 @pytest.mark.parametrize("flags", [LinkFlags, timing.TimingFlags, tagger.TaggerFlags,
                                    tagger.HistogramFlags, decoder_registers.DecoderFlags,
-                                   sequencer.SequencerFlags, herald.HeraldFlags],
+                                   sequencer.SequencerFlags, herald.HeraldFlags,
+                                   switches.SwitchFlags],
                          ids=lambda flags: flags.__name__)
 def test_flags_are_single_bits_without_gaps(flags):
     assert [(f.offset, Shape.cast(f.shape).width) for _name, f in flags.as_shape()] == [
