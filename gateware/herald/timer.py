@@ -1,7 +1,7 @@
 """The course of an attempt: its reference, the ticks since, its last word, and its outcome."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -82,20 +82,23 @@ class AttemptTimer(wiring.Component):
         active_1, live_2, live_3 = self.live
         sample_eighths = EIGHTHS // samples
 
-        # The last eighth that counts, whatever the windows: 0 stands for the least there is.
+        # The last eighth that counts, by the windows armed; 0 stands for the least there is.
+        # Whether it is in the first words is found when it is written.
+        entry = data.StructLayout({"eighth": WINDOW_BITS, "short": 1})
         least = EIGHTHS * WINDOW_LEAD
-        write, (read,) = table_memory(m, "decide", width=WINDOW_BITS, depth=1 << WINDOWS,
-                                      init=[least - 1] * (1 << WINDOWS))
+        write, (read,) = table_memory(m, "decide", width=entry, depth=1 << WINDOWS,
+                                      init=[{"eighth": least - 1, "short": 1}] * (1 << WINDOWS))
         m.d.comb += [
             write.en.eq(self.write), write.addr.eq(self.write_index), read.addr.eq(self.windows),
-            write.data.eq(Mux(self.write_data == 0, least - 1, self.write_data - 1)),
+            write.data.eighth.eq(Mux(self.write_data == 0, least - 1, self.write_data - 1)),
+            write.data.short.eq(self.write_data <= least),
         ]
-        last_eighth = Signal(WINDOW_BITS)
-        last_tick, last_part = last_eighth[3:], last_eighth[:3]
+        last = Signal(entry)
+        last_tick, last_part = last.eighth[3:], last.eighth[:3]
         by_reference, begun = Signal(), Signal()
         m.d.sync += begun.eq(self.start)
         with m.If(self.start):
-            m.d.sync += [last_eighth.eq(read.data), by_reference.eq(self.by_reference)]
+            m.d.sync += [last.eq(read.data), by_reference.eq(self.by_reference)]
 
         # Which words the reference counts in: their numbers are compared a tick ahead.
         before_earliest, before_latest = Signal(TICK_BITS), Signal(TICK_BITS)
@@ -145,8 +148,8 @@ class AttemptTimer(wiring.Component):
         m.d.comb += part.eq(last_part + Mux(by_reference, sample << exact_log2(sample_eighths), 0))
         later, now = Signal(), Signal()
         words, soon = Signal(WINDOW_LEAD + 1), Signal(WINDOW_LEAD)
-        ahead, last = Signal(4), Signal()
-        with m.If(last_tick < WINDOW_LEAD):
+        ahead, closes = Signal(4), Signal()
+        with m.If(last.short):
             m.d.comb += words.eq(C(1) << (last_tick[:2] + part[3]))
         m.d.sync += [
             soon.eq(soon[1:]),
@@ -158,14 +161,14 @@ class AttemptTimer(wiring.Component):
         with m.If(self.start):
             m.d.sync += [soon.eq(0), ahead.eq(0)]
         # `count` speaks of the word that is told of here three ticks later.
-        m.d.comb += last.eq(active_1 & (now | soon[0] | Mux(later, ahead[3], ahead[2])))
+        m.d.comb += closes.eq(active_1 & (now | soon[0] | Mux(later, ahead[3], ahead[2])))
 
         # What is not live is not decided. `within` is not undone by an abort.
         kill, done, over = Signal(), Signal(), Signal()
         missing_2, double_2, within_2 = Signal(), Signal(), Signal()
         last_3, missing_3, double_3 = Signal(), Signal(), Signal()
         m.d.comb += [
-            kill.eq(self.start | self.abort), over.eq(last | missing | double),
+            kill.eq(self.start | self.abort), over.eq(closes | missing | double),
             done.eq(live_3 & (self.found_3 | last_3 | missing_3 | double_3)),
             self.void_2.eq(missing_2 | double_2), self.decides_3.eq(done & ~kill),
         ]
@@ -174,7 +177,7 @@ class AttemptTimer(wiring.Component):
             live_2.eq(active_1 & ~kill & ~done), live_3.eq(live_2 & ~kill & ~done),
             within_2.eq(active_1 & ~done), self.within_3.eq(within_2 & ~done),
             self.timed_2.eq(~by_reference | found_before | found),
-            self.last_2.eq(last), missing_2.eq(missing), double_2.eq(double),
+            self.last_2.eq(closes), missing_2.eq(missing), double_2.eq(double),
             last_3.eq(self.last_2), missing_3.eq(missing_2), double_3.eq(double_2),
             self.decided.eq(self.decides_3), self.missing.eq(missing_3),
             self.double.eq(double_3),
