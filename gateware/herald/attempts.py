@@ -432,7 +432,7 @@ void_peer, refused, records_lost
                                   first | second | now | waits | in_progress | answers)),
                 Assert(waits + leads + runs + asks <= 1),
                 Assert(peers.shared | ~(waits | leads | asks)),
-                Assert(kept.as_value() != 3),
+                Assert(~(asks & kept.as_value()[1])),
                 Assert(~may | (now & ~off & ~over_limit & ~over_worn)),
             ]
         m.d.sync += [
