@@ -1,7 +1,7 @@
 """Attempts: who may start one, how it ends, what is counted and what the program is told."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quantacore.gateware.herald.attempt_records import AttemptRecords
@@ -149,6 +149,10 @@ void_peer, refused, records_lost
     def __init__(self, *, record_depth=RECORD_DEPTH, heartbeat=HEARTBEAT_ATTEMPTS):
         self.record_depth = record_depth
         self.heartbeat = heartbeat
+        #: What formal contracts look at inside: where an ARM is, whether the path has an attempt,
+        #: whether any ARM's fate is open.
+        self.probe = Signal(data.StructLayout({"first": 1, "second": 1, "now": 1, "runs": 1,
+                                               "open": 1}))
         super().__init__({
             "commands": In(stream.Signature(Command, always_ready=True)),
             "sequencer_running": In(1), "tick": In(64), "settling": In(1),
@@ -424,8 +428,11 @@ void_peer, refused, records_lost
 
         if platform == "formal":
             m.d.comb += [
+                self.probe.eq(Cat(first, second, now, runs,
+                                  first | second | now | waits | in_progress | answers)),
                 Assert(waits + leads + runs + asks <= 1),
                 Assert(peers.shared | ~(waits | leads | asks)),
+                Assert(~(asks & kept.as_value()[1])),
                 Assert(~may | (now & ~off & ~over_limit & ~over_worn)),
             ]
         m.d.sync += [
