@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from quantacore.gateware.csr import CsrSignature, RegisterBank
 from quantacore.gateware.layouts.decoder import BASES, DecoderShape
+from quantacore.gateware.layouts.herald import CELLS, SITES
 from quantacore.gateware.layouts.instructions import (
     PROGRAM_DEPTH,
     REGISTERS,
@@ -66,7 +67,7 @@ class SequencerUnit(wiring.Component):
         Tick counter.
     emergency : In(1)
         The emergency stop's pin. What it does stays until the host releases it.
-    triggers, peers, barrier, verdict_valid, verdict, delta
+    triggers, peers, barrier, verdict_valid, verdict, delta, clicked, sites, herald_frame, attempt
         See :class:`~quantacore.gateware.sequencer.engine.Engine`.
     frame, frame_valid, frame_last : In
         The decoder's Pauli frames, as for the engine.
@@ -100,6 +101,8 @@ class SequencerUnit(wiring.Component):
             "emergency": In(1),
             "triggers": In(TRIGGER_INPUTS), "peers": In(PEERS), "barrier": Out(1),
             "verdict_valid": In(1), "verdict": In(4), "delta": In(signed(32)),
+            "clicked": In(CELLS), "sites": In(2 * SITES), "herald_frame": In(8),
+            "attempt": In(32),
             "frame": In(8).array(BASES), "frame_valid": In(BASES), "frame_last": In(BASES),
             "commands": Out(stream.Signature(Command, always_ready=True)), "running": Out(1),
             "in_emergency": Out(1),
@@ -203,6 +206,8 @@ class SequencerUnit(wiring.Component):
             self.barrier.eq(engine.barrier), self.running.eq(engine.running),
             engine.verdict_valid.eq(self.verdict_valid), engine.verdict.eq(self.verdict),
             engine.delta.eq(self.delta),
+            engine.clicked.eq(self.clicked), engine.sites.eq(self.sites),
+            engine.herald_frame.eq(self.herald_frame), engine.attempt.eq(self.attempt),
             engine.frame_valid.eq(self.frame_valid), engine.frame_last.eq(self.frame_last),
         ]
         for basis in range(BASES):
@@ -213,6 +218,7 @@ class SequencerUnit(wiring.Component):
         if self.decoder is not None:
             m.submodules.syndrome = syndrome = SyndromePort(self.decoder)
             followers.append(syndrome.commands)
+            m.d.comb += syndrome.erased.eq(self.sites[SITES:])
             connect_streams(m, syndrome.rounds, wiring.flipped(self.rounds))
         for follower in (self.commands, *followers):
             m.d.comb += [follower.valid.eq(engine.command.valid),
