@@ -1,0 +1,128 @@
+"""The clicks of a detector: edges, dead time, clicked cells, the first click of each."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from quantacore.gateware.layouts.herald import WINDOWS
+from quantacore.gateware.layouts.tags import sample_word
+
+__all__ = ["CLICK_BITS", "Clicks", "edges_of"]
+
+#: Bits of a number of clicks in a word: there is at most one in two samples.
+CLICK_BITS = 3
+
+
+def edges_of(level, before, falling):
+    """Samples of a word that hold an edge: rising, or falling if ``falling``."""
+    previous = Cat(before, level)[:len(level)]
+    return (level ^ previous) & (level ^ falling.replicate(len(level)))
+
+
+def _number(bits):
+    """How many are set, as a balanced tree."""
+    values = list(bits)
+    while len(values) > 1:
+        values = [sum(values[i:i + 2], start=C(0, 1)) for i in range(0, len(values), 2)]
+    return values[0]
+
+
+class Clicks(wiring.Component):
+    """Takes the clicks of a detector and remembers which cells they were in.
+
+    Parameters
+    ----------
+    samples, fine
+        See :func:`~quantacore.gateware.layouts.tags.sample_word`.
+
+    Members
+    -------
+    word : In(sample_word)
+    falling : In(1)
+        Clicks are falling edges.
+    none : In(1)
+        The detector carries something else: no edge is a click.
+    dead_ticks : In(8)
+        Acts on the words of the next tick on.
+    start : In(1)
+        No cell is clicked any more.
+    mask : In(samples), cells : In(4)
+        As of :class:`~quantacore.gateware.herald.gate.WindowGate`.
+    edges : Out(samples)
+        Edges of the kind of a click, in this tick.
+    changed : Out(1)
+        The level changes in the word of this tick.
+    clicked : Out(4)
+        Cells; a click in the word of tick s is in it from s+1 on.
+    first : Out(1), first_cell : Out(2), first_fine : Out(13)
+        A cell is clicked for the first time: in the word of tick s, said in s+2. The part of the
+        tick in which that was, in fine units.
+    clicks, dead, stray : Out(3)
+        Clicks, edges in dead time and clicks in no window, in the word of tick s, said in s+2.
+    """
+
+    def __init__(self, *, samples, fine):
+        layout = sample_word(samples, fine=fine)
+        self.samples = samples
+        self.fine = fine
+        super().__init__({
+            "word": In(layout), "falling": In(1), "none": In(1), "dead_ticks": In(8),
+            "start": In(1), "mask": In(samples), "cells": In(WINDOWS),
+            "edges": Out(samples), "changed": Out(1), "clicked": Out(WINDOWS),
+            "first": Out(1), "first_cell": Out(range(WINDOWS)), "first_fine": Out(13),
+            "clicks": Out(CLICK_BITS), "dead": Out(CLICK_BITS), "stray": Out(CLICK_BITS),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        samples = self.samples
+        level, before = self.word.level, Signal()
+        m.d.sync += before.eq(level[-1])
+        m.d.comb += [
+            self.edges.eq(edges_of(level, before, self.falling)),
+            self.changed.eq((level ^ Cat(before, level)[:samples]).any()),
+        ]
+
+        # Words in dead time. `one`: only the first edge of a word is a click; `more`: words after
+        # it are dead too.
+        dead_ticks, one, more = Signal(8), Signal(), Signal()
+        m.d.sync += [dead_ticks.eq(self.dead_ticks), one.eq(self.dead_ticks != 0),
+                     more.eq(self.dead_ticks > 1)]
+        own = Signal(samples)
+        m.d.comb += own.eq(self.edges & ~self.none.replicate(samples))
+        left, dead = Signal(8), Signal()
+        with m.If(dead):
+            m.d.sync += [left.eq(left - 1), dead.eq(left != 2)]
+        with m.Elif(own.any()):
+            m.d.sync += [left.eq(dead_ticks), dead.eq(more)]
+        clicks = Cat(own[i] & ~dead & ~(one & own[:i].any()) for i in range(samples))
+
+        # First: what lies in windows. The cell's number, and so the word, may be told from what
+        # the word before left.
+        inside = Signal(samples)
+        clicked_before = Signal(WINDOWS)
+        m.d.comb += inside.eq(clicks & self.mask)
+        m.d.sync += [
+            self.clicked.eq(self.clicked | (self.cells & inside.any().replicate(WINDOWS))),
+            clicked_before.eq(self.clicked),
+        ]
+        with m.If(self.start):
+            m.d.sync += self.clicked.eq(0)
+        word_1, own_1, clicks_1, inside_1 = (
+            Signal.like(self.word), Signal(samples), Signal(samples), Signal(samples))
+        m.d.sync += [word_1.eq(self.word), own_1.eq(own), clicks_1.eq(clicks),
+                     inside_1.eq(inside)]
+
+        new = Signal(WINDOWS)
+        m.d.comb += new.eq(self.clicked & ~clicked_before)
+        m.d.sync += [
+            self.first.eq(new.any()), self.first_cell.eq(Cat(new[1] | new[3], new[2] | new[3])),
+            self.clicks.eq(_number(clicks_1)), self.dead.eq(_number(own_1 & ~clicks_1)),
+            self.stray.eq(_number(clicks_1 & ~inside_1)),
+        ]
+        for i in reversed(range(samples)):
+            place = C(i, 13) << (13 - (samples - 1).bit_length())
+            with m.If(inside_1[i]):
+                m.d.sync += self.first_fine.eq(
+                    place | (word_1.fine[i] if self.fine else 0))
+        return m

@@ -1,0 +1,113 @@
+"""The windows of a detector: which samples of a word lie in one of them, and in which."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from quantacore.gateware.layouts.herald import TICK_BITS, WINDOWS
+from quantacore.gateware.layouts.tags import SAMPLES_PER_CLOCK
+from quantacore.gateware.logic import any_of
+
+__all__ = ["WindowGate"]
+
+
+class WindowGate(wiring.Component):
+    """Says for every word which of its samples lie in a window of the detector.
+
+    Windows are found ahead: the word that :attr:`count` speaks of is present two ticks later.
+
+    Windows of a detector that share a word make a click count in all of them. One that opens in a
+    word that ``count`` never speaks of stays shut.
+
+    Parameters
+    ----------
+    samples : int
+        Samples in a word.
+
+    Members
+    -------
+    write_open, write_close : In(4)
+        Set a window's edge.
+    edge : In(16 bits and those of a sample)
+        The first sample in it, or behind it.
+    early : In(1)
+        It lies before every word that ``count`` speaks of.
+    start : In(1), windows : In(4)
+        A new attempt with these windows: all are shut until ``count`` comes to them.
+    counting : In(1), count : In(16)
+        The word that is present two ticks later is this many ticks after what windows are counted
+        from.
+    shift : In(range(samples))
+        Sample of the word in which that was.
+    mask : Out(samples)
+        Samples of this tick's word that lie in a window.
+    cells : Out(4)
+        The window that they lie in.
+    """
+
+    def __init__(self, *, samples):
+        if samples not in SAMPLES_PER_CLOCK:
+            raise ValueError(f"Samples per clock must be one of {SAMPLES_PER_CLOCK}, "
+                             f"not {samples!r}")
+        self.samples = samples
+        super().__init__({
+            "write_open": In(WINDOWS), "write_close": In(WINDOWS),
+            "edge": In(TICK_BITS + exact_log2(samples)), "early": In(1),
+            "start": In(1), "windows": In(WINDOWS),
+            "counting": In(1), "count": In(TICK_BITS), "shift": In(range(samples)),
+            "mask": Out(samples), "cells": Out(WINDOWS),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        samples = self.samples
+        low, tick = self.edge[:exact_log2(samples)], self.edge[exact_log2(samples):]
+        # Samples from the edge on; the last one always is.
+        behind = Cat(*(low <= i for i in range(samples - 1)), C(1, 1))
+
+        # The samples of a word as if the reference were at its beginning, window by window.
+        inside = []
+        for i in range(WINDOWS):
+            hits, from_edge, past = [], [], []
+            for name, write in (("open", self.write_open[i]), ("close", self.write_close[i])):
+                at = Signal(TICK_BITS, name=f"{name}_tick_{i}")
+                thermometer = Signal(samples, name=f"{name}_samples_{i}",
+                                     init=1 << (samples - 1))
+                with m.If(write):
+                    m.d.sync += [at.eq(tick), thermometer.eq(behind)]
+                hit, was = Signal(name=f"{name}_now_{i}"), Signal(name=f"{name}_past_{i}")
+                m.d.sync += [hit.eq(self.counting & (at == self.count)), was.eq(was | hit)]
+                hits.append(hit)
+                past.append(was)
+                from_edge.append(was.replicate(samples) | (hit.replicate(samples) & thermometer))
+            # A window that closes before it can open is off; so it is until it is written.
+            off = Signal(init=1, name=f"off_{i}")
+            with m.If(self.write_close[i]):
+                m.d.sync += off.eq(self.early)
+            with m.If(self.start):
+                m.d.sync += [hit.eq(0) for hit in hits]
+                m.d.sync += [past[0].eq(0), past[1].eq(off | ~self.windows[i])]
+            inside.append(from_edge[0] & ~from_edge[1])
+
+        # Shifted to where the reference was: the last `shift` samples of the word before come
+        # first. Two windows never share a word, so if there are any of those they say which.
+        word, before, before_cells = any_of(inside), Signal(samples), Signal(WINDOWS)
+        cells = Cat(window.any() for window in inside)
+        both = Cat(before, word)
+        shifted = Signal(samples)
+        older = Signal()
+        with m.Switch(self.shift):
+            for shift in range(samples):
+                with m.Case(shift):
+                    m.d.comb += [
+                        shifted.eq(both[samples - shift:2 * samples - shift]),
+                        older.eq(before[samples - shift:].any() if shift else 0),
+                    ]
+        m.d.sync += [
+            before.eq(word), before_cells.eq(cells),
+            self.mask.eq(shifted), self.cells.eq(Mux(older, before_cells, cells)),
+        ]
+        with m.If(self.start):
+            m.d.sync += [before.eq(0), before_cells.eq(0), self.mask.eq(0), self.cells.eq(0)]
+        return m

@@ -1,0 +1,274 @@
+"""From sample words to the verdict on an attempt."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from quantacore.gateware.herald.clicks import CLICK_BITS, Clicks, edges_of
+from quantacore.gateware.herald.gate import WindowGate
+from quantacore.gateware.herald.patterns import PatternMatcher
+from quantacore.gateware.herald.rows import check_geometry
+from quantacore.gateware.herald.sites import Sites
+from quantacore.gateware.herald.tables import TableWrite
+from quantacore.gateware.herald.timer import AttemptTimer
+from quantacore.gateware.herald.times import ClickTimes
+from quantacore.gateware.layouts.herald import (
+    CELLS,
+    DETECTORS,
+    EIGHTHS,
+    PATTERNS,
+    SITES,
+    TICK_BITS,
+    WINDOW_BITS,
+    WINDOW_LEAD,
+    WINDOWS,
+    HeraldControl,
+    HeraldTable,
+    Outcome,
+    SiteEntry,
+)
+from quantacore.gateware.layouts.tags import sample_word
+from quantacore.gateware.logic import any_of
+
+__all__ = ["HeraldPath"]
+
+
+class HeraldPath(wiring.Component):
+    """Detectors' samples in, verdict out: four ticks after the word that decides.
+
+    *Word s* is the one that is present at the inputs in tick s. An attempt that starts in tick S
+    has words S, S + 1, ... and ends with its last word s, of which ``decided`` tells in tick s + 4.
+    That is the first word with which one of these comes true:
+
+    - There is a second reference edge, or none up to word S + ``reference_latest``: VOID, whatever
+      else is true of this word.
+    - An enabled pattern with ``early`` set holds: SUCCESS. Not before the word that holds the
+      reference, where there is one.
+    - The word holds the last eighth before ``DECIDE`` of the attempt's windows: SUCCESS if any
+      pattern that takes part holds, FAILED if none does. 0 stands for ``WINDOW_LEAD`` ticks. All
+      clicks in windows in this word count, even those in its samples behind that eighth.
+
+    Times count from the first sample of word S, or from the sample with the reference edge. A
+    sample is in a window if its first eighth is: ``OPEN <= eighth < CLOSE``. A window whose
+    ``OPEN`` is below ``WINDOW_LEAD`` ticks never opens. Windows of one detector with less than a
+    tick between them are not told apart in a word that they share: a click is in both.
+
+    A click is an edge that is no reference and not in dead time. Dead time runs always. Reference
+    edges are counted as they are, dead time or not.
+
+    A reset forgets windows, patterns and sites (all off), and keeps what accepts, contributions,
+    counts, ``DECIDE``, codes and Pauli bits were written.
+
+    Parameters
+    ----------
+    samples, fine
+        See :func:`~quantacore.gateware.layouts.tags.sample_word`.
+    channels : int
+        Detectors that are there, 1 to 8.
+
+    Members
+    -------
+    detectors : In(sample_word).array(channels)
+    reference : In(sample_word)
+        The separate input for a reference; its rising edges count.
+    start : In(1), windows : In(4)
+        An attempt with these windows begins with this tick's word. One that is in progress ends
+        without a word.
+    abort : In(1)
+        An attempt in progress is over: this tick's word is not in it, and it is not decided in any
+        tick after this. With ``start`` in the same tick a new one begins nevertheless.
+    control : In(HeraldControl)
+        ``by_reference``, ``reference`` and ``falling`` are looked at. A change acts two ticks
+        later, and may not be made in an attempt. A ``reference`` that there isn't never comes.
+    reference_earliest, reference_latest : In(16)
+    dead_ticks : In(8).array(channels)
+        The same.
+    tables : In(stream of TableWrite), always ready
+        A word acts three ticks later.
+    busy : Out(1)
+        From S + 1 to the tick of ``decided``.
+    decided : Out(1)
+        With ``outcome``, ``pattern`` and ``code`` (0 but for SUCCESS), ``missing`` and ``double``
+        (why it is VOID).
+    clicked : Out(4 * channels)
+        What was clicked up to the last word, from ``decided`` until the next.
+    first, second : In(5), delta : Out(signed(32))
+        Cells, and two ticks later the time of the first click in the first minus that in the
+        second, in fine units, or ``NO_CLICK``. From ``decided`` until the next attempt's start.
+    values, erased : Out(8)
+        Sites, from two ticks after ``decided`` on. 0 where no site is enabled.
+    frame : Out(8), clear_frame : In(1)
+        XOR of the Pauli bits of all verdicts, from the tick after ``decided`` on. Clearing in that
+        tick leaves the verdict's own.
+    activity : Out(1)
+        In tick s + 1: the level of a detector or of the reference input changed in word s.
+    cells : Out(4 * channels), patterns : Out(16)
+        For counters: in the tick after ``decided``, unless VOID, the clicked cells and the
+        verdict.
+    clicks, dead, stray : Out(3).array(channels)
+        For counters: in tick s + 4, how many clicks, edges in dead time, and clicks in an attempt
+        but in none of its windows there are in word s.
+    """
+
+    def __init__(self, *, samples, fine, channels=DETECTORS):
+        check_geometry(channels, samples)
+        self.samples = samples
+        self.fine = fine
+        self.channels = channels
+        word = sample_word(samples, fine=fine)
+        super().__init__({
+            "detectors": In(word).array(channels), "reference": In(word),
+            "start": In(1), "windows": In(WINDOWS), "abort": In(1),
+            "control": In(HeraldControl),
+            "reference_earliest": In(TICK_BITS), "reference_latest": In(TICK_BITS),
+            "dead_ticks": In(8).array(channels),
+            "tables": In(stream.Signature(TableWrite, always_ready=True)),
+            "busy": Out(1), "decided": Out(1), "outcome": Out(Outcome),
+            "pattern": Out(range(PATTERNS)), "code": Out(4), "missing": Out(1), "double": Out(1),
+            "clicked": Out(WINDOWS * channels),
+            "first": In(5), "second": In(5), "delta": Out(signed(32)),
+            "values": Out(SITES), "erased": Out(SITES),
+            "frame": Out(8), "clear_frame": In(1),
+            "activity": Out(1), "cells": Out(WINDOWS * channels), "patterns": Out(PATTERNS),
+            "clicks": Out(CLICK_BITS).array(channels), "dead": Out(CLICK_BITS).array(channels),
+            "stray": Out(CLICK_BITS).array(channels),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        samples, channels = self.samples, self.channels
+        m.submodules.timer = timer = AttemptTimer(samples=samples)
+        m.submodules.matcher = matcher = PatternMatcher(detectors=channels)
+        m.submodules.times = times = ClickTimes(detectors=channels)
+        m.submodules.sites = sites = Sites()
+
+        # Table words, and window edges in samples, rounded up.
+        write, write_valid = Signal(TableWrite), Signal()
+        m.d.sync += [write.eq(self.tables.payload), write_valid.eq(self.tables.valid)]
+        of = {table: Signal(name=f"write_{table.name.lower()}") for table in HeraldTable}
+        m.d.comb += [strobe.eq(write_valid & (write.table == table))
+                     for table, strobe in of.items()]
+        edge = Signal(TICK_BITS + exact_log2(samples))
+        early, opens, closes = Signal(), Signal(CELLS), Signal(CELLS)
+        sample_eighths = EIGHTHS // samples
+        m.d.sync += [
+            edge.eq((write.data[:WINDOW_BITS] + sample_eighths - 1) >> exact_log2(sample_eighths)),
+            early.eq(write.data[:WINDOW_BITS] < WINDOW_LEAD * EIGHTHS),
+        ]
+        for i in range(CELLS):
+            m.d.sync += [opens[i].eq(of[HeraldTable.OPEN] & (write.index == i)),
+                         closes[i].eq(of[HeraldTable.CLOSE] & (write.index == i))]
+        m.d.comb += [
+            timer.write.eq(of[HeraldTable.DECIDE] & (write.index[WINDOWS:] == 0)),
+            timer.write_index.eq(write.index), timer.write_data.eq(write.data),
+            matcher.write_valid.eq(write_valid), matcher.write.eq(write),
+            sites.write.eq(Cat(of[HeraldTable.SITE] & (write.index == i) for i in range(SITES))),
+            sites.entry.eq(SiteEntry(write.data[:SiteEntry.as_shape().size])),
+        ]
+
+        # Where the reference is, and its edges.
+        carries = Signal(DETECTORS + 1)
+        falling = Signal(channels)
+        m.d.sync += [
+            carries.eq(Cat(self.control.by_reference & (self.control.reference == i)
+                           for i in range(DETECTORS + 1))),
+            falling.eq(self.control.falling),
+        ]
+        reference_before = Signal()
+        reference = self.reference.level
+        m.d.sync += reference_before.eq(reference[-1])
+        edges = [edges_of(reference, reference_before, C(0, 1))
+                 & carries[DETECTORS].replicate(samples)]
+        changes = [(reference ^ Cat(reference_before, reference)[:samples]).any()]
+
+        # Per detector: windows, clicks.
+        cells = []
+        counted = {name: [] for name in ("clicks", "dead", "stray")}
+        for i, word in enumerate(self.detectors):
+            m.submodules[f"gate_{i}"] = gate = WindowGate(samples=samples)
+            m.submodules[f"clicks_{i}"] = clicks = Clicks(samples=samples, fine=self.fine)
+            own = slice(WINDOWS * i, WINDOWS * (i + 1))
+            m.d.comb += [
+                gate.write_open.eq(opens[own]), gate.write_close.eq(closes[own]),
+                gate.edge.eq(edge), gate.early.eq(early),
+                gate.start.eq(self.start), gate.windows.eq(self.windows),
+                gate.counting.eq(timer.counting), gate.count.eq(timer.count),
+                gate.shift.eq(timer.shift),
+                clicks.word.eq(word), clicks.falling.eq(falling[i]), clicks.none.eq(carries[i]),
+                clicks.dead_ticks.eq(self.dead_ticks[i]), clicks.start.eq(self.start),
+                clicks.mask.eq(gate.mask), clicks.cells.eq(gate.cells),
+                times.keep[i].eq(clicks.first), times.cell[i].eq(clicks.first_cell),
+                times.fine[i].eq(clicks.first_fine),
+            ]
+            edges.append(clicks.edges & carries[i].replicate(samples))
+            changes.append(clicks.changed)
+            cells.append(clicks.clicked)
+            for name, numbers in counted.items():
+                numbers.append(getattr(clicks, name))
+        m.d.sync += [timer.edges_1.eq(any_of(edges)), self.activity.eq(any_of(changes))]
+
+        # The attempt, tick by tick: of word s in ticks s+1, s+2, s+3. What is `live` may still be
+        # decided. `within` is only for counting what is stray, and not undone by an abort.
+        kill, done = Signal(), Signal()
+        live_2, live_3, within_2, within_3 = Signal(), Signal(), Signal(), Signal()
+        last_3, missing_3, double_3 = Signal(), Signal(), Signal()
+        cells_1, cells_2, cells_3 = Cat(cells), Signal(CELLS), Signal(CELLS)
+        age_2 = Signal.like(timer.age_1)
+        m.d.comb += [
+            kill.eq(self.start | self.abort),
+            done.eq(live_3 & (matcher.found_3 | last_3 | missing_3 | double_3)),
+            timer.start.eq(self.start), timer.windows.eq(self.windows),
+            timer.stop.eq(self.abort | done),
+            timer.by_reference.eq(self.control.by_reference),
+            timer.earliest.eq(self.reference_earliest), timer.latest.eq(self.reference_latest),
+            matcher.start.eq(self.start), matcher.windows.eq(self.windows),
+            matcher.cells_1.eq(cells_1), matcher.timed_2.eq(timer.timed_2),
+            matcher.last_2.eq(timer.last_2), matcher.void_2.eq(timer.missing_2 | timer.double_2),
+            times.age.eq(age_2),
+        ]
+        m.d.sync += [
+            live_2.eq(timer.active_1 & ~kill & ~done), live_3.eq(live_2 & ~kill & ~done),
+            within_2.eq(timer.active_1 & ~done), within_3.eq(within_2 & ~done),
+            last_3.eq(timer.last_2), missing_3.eq(timer.missing_2), double_3.eq(timer.double_2),
+            cells_2.eq(cells_1), cells_3.eq(cells_2), age_2.eq(timer.age_1),
+            self.decided.eq(done & ~kill),
+        ]
+        with m.If(done & ~kill):
+            m.d.sync += self.clicked.eq(cells_3)
+        m.d.sync += [self.pattern.eq(matcher.pattern_3), self.code.eq(matcher.code_3),
+                     self.missing.eq(missing_3), self.double.eq(double_3)]
+        with m.If(matcher.found_3):
+            m.d.sync += self.outcome.eq(Outcome.SUCCESS)
+        with m.Elif(missing_3 | double_3):
+            m.d.sync += self.outcome.eq(Outcome.VOID)
+        with m.Else():
+            m.d.sync += self.outcome.eq(Outcome.FAILED)
+        with m.If(self.start):
+            m.d.sync += self.busy.eq(1)
+        with m.Elif(self.abort | self.decided):
+            m.d.sync += self.busy.eq(0)
+
+        # What follows from a verdict.
+        success, counts = Signal(), Signal()
+        m.d.comb += [
+            success.eq(self.decided & (self.outcome == Outcome.SUCCESS)),
+            counts.eq(self.decided & (self.outcome != Outcome.VOID)),
+            matcher.pauli_index.eq(self.pattern),
+            sites.decided.eq(self.decided), sites.void.eq(self.outcome == Outcome.VOID),
+            sites.clicked.eq(self.clicked),
+            self.values.eq(sites.values), self.erased.eq(sites.erased),
+            times.clicked.eq(self.clicked), times.first.eq(self.first),
+            times.second.eq(self.second), self.delta.eq(times.delta),
+        ]
+        m.d.sync += [
+            self.frame.eq(Mux(self.clear_frame, 0, self.frame) ^ Mux(success, matcher.pauli, 0)),
+            self.cells.eq(self.clicked & counts.replicate(len(self.clicked))),
+            self.patterns.eq(Cat(success & (self.pattern == i) for i in range(PATTERNS))),
+        ]
+        for i in range(channels):
+            for name, numbers in counted.items():
+                late = Signal(CLICK_BITS, name=f"{name}_{i}_3")
+                m.d.sync += [late.eq(numbers[i]), getattr(self, name)[i].eq(
+                    Mux(within_3, late, 0) if name == "stray" else late)]
+        return m
