@@ -108,7 +108,8 @@ def compile_patterns(tables, patterns):
 
 def random_windows(rng, *, samples, longest=8, chance=0.8):
     """Windows of all detectors, those of one at least a tick apart: ``{cell: (open, close)}``."""
-    step = EIGHTHS // samples
+    # Mostly at the edges of samples.
+    step = EIGHTHS // samples if rng.random() < 0.8 else 1
     windows = {}
     for detector in range(DETECTORS):
         at = WINDOW_LEAD * EIGHTHS
@@ -138,8 +139,8 @@ def random_patterns(rng, cells):
         patterns.append(Pattern(
             must=must, veto=frozenset(chosen[split:]), count=count,
             windows=rng.choice([0, rng.getrandbits(WINDOWS), (1 << WINDOWS) - 1]),
-            # One that holds before anything clicked is no herald.
-            early=rng.random() < 0.4 and (bool(must) or any(count.values())),
+            # One that holds before anything clicked ends attempts at once.
+            early=rng.random() < (0.4 if must or any(count.values()) else 0.05),
             code=rng.getrandbits(4), pauli=rng.getrandbits(8)))
     return patterns
 
@@ -149,6 +150,10 @@ def random_tables(rng, *, samples, wild=0.3):
     tables = HeraldTables()
     windows = random_windows(rng, samples=samples)
     set_windows(tables, windows)
+    for armed in range(1 << WINDOWS):
+        # Now and then attempts end before their windows close, or long after.
+        if rng.random() < 0.1:
+            tables.write(HeraldTable.DECIDE, armed, rng.randrange(400))
     if windows and rng.random() > wild:
         compile_patterns(tables, random_patterns(rng, windows))
     else:
@@ -163,7 +168,7 @@ def random_tables(rng, *, samples, wild=0.3):
         for number in range(PATTERNS):
             tables.write(HeraldTable.PATTERN, number, PatternEntry.const({
                 "enabled": rng.random() < 0.8,
-                "early": rng.random() < 0.3 and not at_once >> number & 1,
+                "early": rng.random() < (0.03 if at_once >> number & 1 else 0.3),
                 "windows": rng.getrandbits(4) & rng.getrandbits(4),
                 "code": rng.getrandbits(4), "pauli": rng.getrandbits(8)}).as_bits())
     for site in range(SITES):

@@ -150,12 +150,12 @@ class HeraldTables:
         return None
 
     def sites(self, clicked, *, void):
-        """``(values, erased)``, a bit for each site."""
+        """``(values, erased)``, a bit for each site that is enabled."""
         values = erased = 0
         for number in range(SITES):
             entry = SiteEntry.from_bits(self[HeraldTable.SITE][number])
             zero, one = clicked >> entry.zero & 1, clicked >> entry.one & 1
-            values |= one << number
+            values |= (entry.enabled & one) << number
             erased |= (entry.enabled & (void or zero == one)) << number
         return values, erased
 
@@ -297,11 +297,11 @@ def _decide(start, clicks, references, settings, samples):
         for time in times:
             if begin <= _word(time) <= last:
                 cells = 0
+                since = (time // unit * unit - zero) // _EIGHTH
                 for window in range(WINDOWS):
-                    opens, closes = (edge * samples // EIGHTHS
-                                     for edge in tables.window(detector, window))
+                    opens, closes = tables.window(detector, window)
                     if (start.windows >> window & 1 and not missing
-                            and opens <= time // unit - zero // unit < closes):
+                            and WINDOW_LEAD * EIGHTHS <= opens <= since < closes):
                         cells |= 1 << detector * WINDOWS + window
                 events.append((time, detector, cells))
     events.sort()

@@ -265,9 +265,10 @@ def _kernel():
                         delta_out[k] = first[one] - first[two] if both else NO_CLICK
                         for s in range(SITES):
                             a, b = clicked >> site_zero[s] & 1, clicked >> site_one[s] & 1
-                            values_out[k] |= b << s
-                            if site_on[s] and (lost or a == b):
-                                erased_out[k] |= 1 << s
+                            if site_on[s]:
+                                values_out[k] |= b << s
+                                if lost or a == b:
+                                    erased_out[k] |= 1 << s
                         end_word = now + VERDICT_LATENCY + gap[k]
                 # On to the next word in which anything happens.
                 step = end_word
@@ -304,16 +305,19 @@ def decide_tapes(tapes, *, tables, settings, samples):
         return np.array([int(value) for value in values], dtype)
 
     def edges(table):
-        return array(tables[table]) * samples // EIGHTHS
+        # In samples; one that begins before an edge is before it.
+        return -(-array(tables[table]) * samples // EIGHTHS)
 
     out = [np.zeros(count, dtype) for dtype in (
         np.int64, np.uint8, np.uint8, np.uint8, np.uint8, np.uint8, np.uint32, np.int32, np.uint8,
         np.uint8, np.uint8)]
     counts = np.zeros(COUNTS, np.int64)
+    closes = np.where(array(tables[HeraldTable.OPEN]) < WINDOW_LEAD * EIGHTHS, 0,
+                      edges(HeraldTable.CLOSE))
     _kernel()(
         samples, settings.by_reference, settings.reference, settings.falling,
         settings.reference_earliest, settings.reference_latest, array(settings.dead_ticks),
-        edges(HeraldTable.OPEN), edges(HeraldTable.CLOSE),
+        edges(HeraldTable.OPEN), closes,
         array(tables[HeraldTable.ACCEPT], np.uint32), array(tables[HeraldTable.CONTRIBUTION]),
         array(tables[HeraldTable.COUNT], np.uint32), array(entry.enabled for entry in entries),
         array(entry.early for entry in entries), array(entry.windows for entry in entries),

@@ -87,9 +87,10 @@ def test_window_has_its_opening_and_not_its_close(edge, inside):
 
 
 def test_window_acts_with_the_resolution_of_a_sample():
-    # With two samples in a tick a window from eighth 3 to 7 is that from 0 to 4.
-    windows = {0: (43, 47)}
-    for sample, inside in ((0, True), (1, False)):
+    # A sample is inside if its first eighth is.
+    for windows, sample, inside in (
+            ({0: (41, 48)}, 0, False), ({0: (41, 48)}, 1, True), ({0: (40, 41)}, 0, True),
+            ({0: (40, 44)}, 1, False), ({0: (40, 45)}, 1, True)):
         verdict = only(run({0: [15 * 8192 + sample * 4096 + 4095]}, windows=windows, samples=2))
         assert verdict.clicked == inside
 
@@ -97,6 +98,11 @@ def test_window_acts_with_the_resolution_of_a_sample():
 def test_verdict_waits_for_the_last_eighth():
     for closes, tick in ((64, 21), (65, 22), (72, 22)):
         assert only(run({}, windows={0: (40, closes)})).tick == tick
+
+
+def test_window_that_opens_too_soon_never_does():
+    assert only(run({0: [(14, 0)]}, windows={0: (32, 48)})).clicked == 1
+    assert only(run({0: [(14, 0)]}, windows={0: (31, 48)})).clicked == 0
 
 
 def test_attempt_without_windows_is_decided_after_the_lead():
