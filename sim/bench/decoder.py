@@ -3,12 +3,6 @@
 import contextlib
 import ctypes
 import enum
-import fcntl
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,19 +22,9 @@ from quantacore.gateware.layouts.decoder import (
     VerdictRecord,
     WindowFlags,
 )
-from quantacore.sim.node.build import cache_folder, gateware_digest, tool_key
-from quantacore.sim.node.verilate import to_verilog, verilator_environment
+from quantacore.sim.bench.compiled import build_library, limbs
 
 __all__ = ["FastDecoder", "Fate", "Records", "columns", "round_words"]
-
-_TOP = "qc_decoder"
-_VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-                    "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", _TOP,
-                    "-Mdir", "model")
-_COMPILER_FLAGS = ("-std=c++17", "-march=native", "-fPIC", "-fvisibility=hidden", "-w", "-shared",
-                   "-pthread")
-# Asked for now, while the files are those that have just been imported.
-gateware_digest()
 
 
 def columns(layout, words):
@@ -80,19 +64,16 @@ class Records:
     clocks: int
 
 
-def _limbs(width):
-    return -(-width // 32)
-
-
-def _pack(values, widths, limbs):
+def _pack(values, widths):
     """Rows of 32-bit limbs with ``values`` (object arrays of int) side by side, lowest first."""
     total = np.zeros(len(values[0]), object)
     offset = 0
     for value, width in zip(values, widths, strict=True):
         total = total | (value << offset)
         offset += width
-    out = np.zeros((len(total), limbs), np.uint32)
-    for limb in range(limbs):
+    pieces = limbs(sum(widths))
+    out = np.zeros((len(total), pieces), np.uint32)
+    for limb in range(pieces):
         out[:, limb] = ((total >> (32 * limb)) & 0xffffffff).astype(np.uint32)
     return out
 
@@ -117,8 +98,7 @@ def round_words(shape, shots, *, erasures=None, raw=False):
     """
     layout = shape.round_word
     count, _, layers, spaces = shots.shape
-    limbs = _limbs(layout.size)
-    out = np.zeros((count * layers, limbs * 32), np.uint8)
+    out = np.zeros((count * layers, 32 * limbs(layout.size)), np.uint8)
 
     def put(name, bits):
         at = layout[name].offset
@@ -139,78 +119,13 @@ def round_words(shape, shots, *, erasures=None, raw=False):
 
 
 def _build(shape, waiting, optimisation):
-    """Path of the compiled decoder.
-
-    It is found by the gateware's source files, without making its Verilog, which takes as long as
-    compiling it. If the files have changed, it may still be there under its Verilog.
-    """
-    harness = Path(__file__).with_suffix(".cpp")
-    header = "\n".join([
-        f'#include "V{_TOP}.h"', "#include <type_traits>", f"#define QC_TOP V{_TOP}",
-        f"#define QC_LOAD_LIMBS {_limbs(table_load(shape).size)}",
-        f"#define QC_ROUND_LIMBS {_limbs(shape.round_word.size)}",
-        f"#define QC_WAITING {waiting}",
-        f"#define QC_TIMING {DecoderRecordKind.TIMING.value}", ""])
-    tools = "\0".join([tool_key(), header, harness.read_text(), str(optimisation),
-                       *_VERILATOR_FLAGS, *_COMPILER_FLAGS])
-    folder = cache_folder() / "decoder"
-    folder.mkdir(parents=True, exist_ok=True)
-    alias = folder / f"shape-{_digest(repr(shape), str(waiting), gateware_digest(), tools)}"
-    if target := _found(alias):
-        return target
-    with open(alias.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # Somebody else may have made it while this one waited.
-        if target := _found(alias):
-            return target
-        verilog = to_verilog(Decoder(shape, rounds_waiting=waiting), _TOP)
-        target = folder / f"{_digest(verilog, tools)}.so"
-        if not target.exists():
-            _compile(verilog, header, harness, optimisation, target)
-        # Whole or not at all: others read without the lock.
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-            file.write(target.name)
-        os.replace(file.name, alias)
-    return target
-
-
-def _digest(*texts):
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
-
-
-def _found(alias):
-    """The library that ``alias`` names, or ``None``."""
-    with contextlib.suppress(OSError):
-        target = alias.with_name(alias.read_text())
-        if target.is_file():
-            return target
-    return None
-
-
-def _compile(verilog, header, harness, optimisation, target):
-    environment = {**os.environ, **verilator_environment()}
-    include = Path(environment["VERILATOR_ROOT"]) / "include"
-    with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as scratch:
-        scratch = Path(scratch)
-        (scratch / f"{_TOP}.v").write_text(verilog)
-        (scratch / "ports.h").write_text(header)
-
-        def run(*command):
-            result = subprocess.run([str(part) for part in command], cwd=scratch,
-                                    env=environment, capture_output=True, text=True)
-            if result.returncode:
-                raise RuntimeError(f"{command[0]} failed:\n"
-                                   + (result.stdout + result.stderr)[-3000:])
-
-        run(shutil.which("verilator", path=environment["PATH"]), *_VERILATOR_FLAGS, f"{_TOP}.v")
-        compiler = shutil.which("g++") or shutil.which("clang++")
-        sources = [*sorted((scratch / "model").glob("*.cpp")), harness,
-                   include / "verilated.cpp", include / "verilated_threads.cpp"]
-        run(compiler, *_COMPILER_FLAGS, f"-O{optimisation}",
-            *(["-fno-gnu-unique"] if "clang" not in compiler else []),
-            f"-I{scratch}", f"-I{scratch / 'model'}", f"-I{include}",
-            f"-I{include / 'vltstd'}", "-o", scratch / "out.so", *sources)
-        os.replace(scratch / "out.so", target)
+    """Path of the compiled decoder."""
+    return build_library(
+        "decoder", lambda: Decoder(shape, rounds_waiting=waiting), f"{shape!r} {waiting}",
+        harness=Path(__file__).with_suffix(".cpp"), optimisation=optimisation, defines={
+            "QC_LOAD_LIMBS": limbs(table_load(shape).size),
+            "QC_ROUND_LIMBS": limbs(shape.round_word.size), "QC_WAITING": waiting,
+            "QC_TIMING": DecoderRecordKind.TIMING.value})
 
 
 class FastDecoder:
@@ -268,7 +183,7 @@ class FastDecoder:
                 for address, word in enumerate(self.image.words(basis, table))]
         values = [np.array(column, object) for column in zip(*rows, strict=True)]
         words = _pack(values, [Shape.cast(layout[name].shape).width for name in
-                               ("basis", "table", "address", "data")], _limbs(layout.size))
+                               ("basis", "table", "address", "data")])
         self._library.qcd_load(self._bench, words.ctypes.data, len(words))
 
     def __del__(self):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from quantacore.host.qec import compile_circuit, shot_layers
-from quantacore.sim.bench import decoder as bench
+from quantacore.sim.bench import compiled
 from quantacore.sim.bench.decoder import FastDecoder
 from quantacore.sim.bench.decoder_equality import decode_both, differences
 from quantacore.sim.bench.decoder_random import random_image
@@ -52,8 +52,8 @@ _SEED = 20_241
 def plant_in_decoder(monkeypatch, name, old, new):
     plant(monkeypatch, _PACKAGE, name, old, new)
     # Compiled decoders are found by the gateware's files, and those are as they were.
-    files = bench.gateware_digest()
-    monkeypatch.setattr(bench, "gateware_digest", lambda: f"{files} {name} {old} {new}")
+    files = compiled.gateware_digest()
+    monkeypatch.setattr(compiled, "gateware_digest", lambda: f"{files} {name} {old} {new}")
 
 
 def circuit(p, rounds):

@@ -3,6 +3,7 @@
 import pytest
 
 from quantacore.gateware.layouts.decoder import DecoderShape
+from quantacore.sim.bench import compiled
 from quantacore.sim.bench import decoder as bench
 
 SHAPE = DecoderShape(space_bits=2, capacity=8, cluster=4, event_bits=5)
@@ -17,13 +18,13 @@ def work(tmp_path, monkeypatch):
         done.append("verilog")
         return f"{component.shape} {component.rounds_waiting}"
 
-    def compile_(verilog, header, harness, optimisation, target):
+    def compile_(top, verilog, header, harness, optimisation, target):
         done.append("compile")
         target.write_text(verilog)
 
     monkeypatch.setenv("QUANTACORE_CACHE", str(tmp_path))
-    monkeypatch.setattr(bench, "to_verilog", to_verilog)
-    monkeypatch.setattr(bench, "_compile", compile_)
+    monkeypatch.setattr(compiled, "to_verilog", to_verilog)
+    monkeypatch.setattr(compiled, "_compile", compile_)
     return done
 
 
@@ -44,15 +45,15 @@ def test_another_decoder_is_another_library(work, shape, waiting, optimisation):
 
 def test_changed_sources_with_the_same_verilog_are_not_compiled_again(work, monkeypatch):
     first = bench._build(SHAPE, 64, 1)
-    monkeypatch.setattr(bench, "gateware_digest", lambda: "changed")
+    monkeypatch.setattr(compiled, "gateware_digest", lambda: "changed")
     assert bench._build(SHAPE, 64, 1) == first
     assert work == ["verilog", "compile", "verilog"]
 
 
 def test_changed_sources_with_other_verilog_are_another_library(work, monkeypatch):
     first = bench._build(SHAPE, 64, 1)
-    monkeypatch.setattr(bench, "gateware_digest", lambda: "changed")
-    monkeypatch.setattr(bench, "to_verilog", lambda component, name: "changed")
+    monkeypatch.setattr(compiled, "gateware_digest", lambda: "changed")
+    monkeypatch.setattr(compiled, "to_verilog", lambda component, name: "changed")
     assert bench._build(SHAPE, 64, 1) != first
 
 
@@ -64,6 +65,6 @@ def test_a_library_that_was_deleted_is_made_again(work):
 
 def test_another_compiler_is_another_library(work, monkeypatch):
     first = bench._build(SHAPE, 64, 1)
-    monkeypatch.setattr(bench, "tool_key", lambda: "another")
+    monkeypatch.setattr(compiled, "tool_key", lambda: "another")
     assert bench._build(SHAPE, 64, 1) != first
     assert work == ["verilog", "compile"] * 2
