@@ -352,6 +352,8 @@ class Node(wiring.Component):
                 Value.cast(heralds.reference).eq(Value.cast(self.reference)),
                 pulses.verdict_valid.eq(heralds.verdict_valid),
                 pulses.verdict.eq(heralds.verdict), pulses.delta.eq(heralds.delta),
+                pulses.clicked.eq(heralds.clicked), pulses.sites.eq(heralds.sites),
+                pulses.herald_frame.eq(heralds.frame), pulses.attempt.eq(heralds.attempt),
                 starts.eq(heralds.triggers),
             ]
             for ours, theirs in zip(self.detectors, heralds.detectors, strict=True):

@@ -37,7 +37,7 @@ __all__ = ["BuildError", "BuildProgress", "Library", "build_component", "build_n
            "cache_folder", "gateware_digest", "port_header", "tool_key"]
 
 #: Outputs of a node that are wide, or many, and not recorded.
-_UNRECORDED = ("frame", "pulses", "peer_o")
+_UNRECORDED = ("frame", "pulses", "peer_o", "drives")
 #: Outputs that nobody can see, and that take long to compute.
 _UNSEEN = ("pulses",)
 #: Outputs that are no registers. A model that computes by need shows them a tick late.
@@ -231,6 +231,8 @@ def port_header(component):
         ports["__".join(map(str, path))] = (member, value)
     (channels,) = members["detectors"].dimensions
     inputs = [f"detectors__{k}" for k in range(channels)] + ["pps", "clock"]
+    if "reference" in members:
+        inputs.append("reference")
     layout = ports[inputs[0]][1].shape()
     samples = layout["level"].width
     fine = any(name == "fine" for name, _ in layout)
