@@ -122,7 +122,7 @@ class Library:
             ("wire_faults", None, (handle, i64, i64, i64, ctypes.c_uint64)),
             ("wire_cut", None, (handle, number)),
             ("wire_count", i64, (handle, number)),
-            ("tap", None, (handle, number, handle)),
+            ("tap", None, (handle, number, number, ctypes.c_uint32, handle)),
             ("sink", None, (handle, number, number, ctypes.c_uint32, handle)),
             ("woken", handle, (handle,)),
             ("network_create", handle, (i64, i64)),

@@ -91,7 +91,7 @@ class Wire:
     Parameters
     ----------
     source, output : str
-        Node, and one of its outputs, such as ``"barrier"``.
+        Node, and one of its outputs, or a line of one, such as ``"barrier"`` or ``"ttl[3]"``.
     target, pin : str
         Node, and one of its inputs, such as ``"peers"``.
     bit : int
@@ -241,13 +241,16 @@ class Network:
     def _wire(self, source, output, target, pin, delay, *, low=0, faults=None):
         one, other = self._engine(source), self._engine(target)
         info, there = one.library.info, other.library.info
-        if output not in info["wired"]:
+        port, _, line = output.partition("[")
+        line = int(line[:-1]) if line.endswith("]") and line[:-1].isdigit() else None
+        if port not in info["wired"] or line is None and port != output \
+                or line is not None and line >= info["widths"][port]:
             raise ValueError(f"Node {source!r} has no output {output!r} for a wire; it has "
                              f"{', '.join(info['wired'])}")
         if pin not in there["pins"]:
             raise ValueError(f"Node {target!r} has no input {pin!r}; it has "
                              f"{', '.join(there['pins']) or 'none'}")
-        width = info["widths"][output]
+        width = info["widths"][port] if line is None else 1
         if low < 0 or low + width > there["widths"][pin]:
             raise ValueError(f"Output {output!r} has {width} bits and does not fit into {pin!r}, "
                              f"which has {there['widths'][pin]}, from bit {low} on")
@@ -266,7 +269,8 @@ class Network:
                                       int(seed.generate_state(1, np.uint64)[0]))
         other.native.qc_sink(other.handle, there["pins"].index(pin), low,
                              ((1 << width) - 1) << low, wire)
-        one.native.qc_tap(one.handle, info["wired"].index(output), wire)
+        one.native.qc_tap(one.handle, info["wired"].index(port), line or 0, (1 << width) - 1,
+                          wire)
         return wire
 
     def _join(self, link):
