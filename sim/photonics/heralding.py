@@ -384,6 +384,8 @@ class Midpoint:
         self.states = [False, False]
         #: Excitations, photons at the splitter, and clicks so far, dark counts apart.
         self.excited, self.arrived, self.clicks = [0, 0], [0, 0], [0, 0]
+        #: Times that somebody thought them entangled, and in which their states differed.
+        self.judged = self.correct = 0
         # Photons of each arm that have met no other: when they come, and where they went.
         self._alone = [deque(), deque()]
         self._lifetime = max(arm.emitter.lifetime_ps for arm in self.arms)
@@ -414,6 +416,11 @@ class Midpoint:
     def flip(self, arm):
         """Exchange bright and dark."""
         self.states[arm] = not self.states[arm]
+
+    def judge(self):
+        """Look whether the emitters' states differ, as they do when they are entangled."""
+        self.judged += 1
+        self.correct += self.states[0] != self.states[1]
 
     def excite(self, arm, time_ps):
         """Excite an emitter; the click it leads to: (detector, time in ps), or None."""
