@@ -130,9 +130,8 @@ class Engine:
 
     def __init__(self, config, sources=(), *, link="pipe", baud=None, host_baud=None, seed=0,
                  drive="pulse", pulse_samples=2, pps=None, ref10m=None, reference=None,
-                 start_on="run",
-                 stall="wait", host_bytes=1 << 20, component=None, live=None, progress=None,
-                 settle_always=False, train=True):
+                 start_on="run", stall="wait", host_bytes=1 << 20, component=None, live=None,
+                 progress=None, settle_always=False, train=True):
         self._handle = None
         if drive not in ("pulse", "toggle"):
             raise ValueError(f"Drive must be \"pulse\" or \"toggle\", not {drive!r}")
@@ -183,10 +182,10 @@ class Engine:
                                  f"ticks; it must last at least 2")
             self._lib.qc_bit_time(self._handle, bit.numerator, bit.denominator)
         channels = config.channels
-        if reference is not None and not config.herald:
+        if reference is not None and not info["reference"]:
             raise ValueError("This node has no input for reference pulses: they belong to a "
                              "herald unit, which NodeConfig(herald=True) builds")
-        clocks = ((channels, pps), (channels + 1, ref10m), (channels + 2, reference))
+        clocks = enumerate((pps, ref10m, reference), channels)
         self._references = {k: source for k, source in clocks if source is not None}
         for k in range(channels):
             self._lib.qc_input(self._handle, k, drive == "toggle", pulse_samples)
