@@ -443,6 +443,11 @@ def test_a_start_takes_the_place_of_the_attempt_in_progress(run, second):
     assert trace[second + 11]["clicked"] == (0x11 if second == 1 else 0)
 
 
+def test_a_click_in_the_last_attempts_window_is_a_stray_of_the_next(run):
+    assert total(run(Case({0: [20]}, starts=(0, 5), ticks=60)), "stray")[0] == 1
+    assert total(run(Case({0: [20]}, starts=(0, 6), ticks=60)), "stray")[0] == 0
+
+
 def test_activity_is_any_change_of_level(run):
     trace = run(Case({1: [7], REFERENCE: [41]}))
     # The pulses end in the first sample of the next word, and in the same one.
