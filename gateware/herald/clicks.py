@@ -106,12 +106,13 @@ class Clicks(wiring.Component):
             self.clicked.eq(self.clicked | (self.cells & inside.any().replicate(WINDOWS))),
             clicked_before.eq(self.clicked),
         ]
-        with m.If(self.start):
-            m.d.sync += self.clicked.eq(0)
         word_1, own_1, clicks_1, inside_1 = (
             Signal.like(self.word), Signal(samples), Signal(samples), Signal(samples))
         m.d.sync += [word_1.eq(self.word), own_1.eq(own), clicks_1.eq(clicks),
                      inside_1.eq(inside)]
+        # Windows that are open in this tick are those of the attempt before.
+        with m.If(self.start):
+            m.d.sync += [self.clicked.eq(0), inside_1.eq(0)]
 
         new = Signal(WINDOWS)
         m.d.comb += new.eq(self.clicked & ~clicked_before)
