@@ -40,8 +40,7 @@ from quantacore.firmware.statements import (
     plain,
 )
 from quantacore.firmware.words import OPERANDS, Instruction, WordError, encode, least
-from quantacore.gateware.layouts import instructions
-from quantacore.gateware.layouts.instructions import PROGRAM_DEPTH, Op
+from quantacore.gateware.layouts.instructions import BRH_ENTRIES, PROGRAM_DEPTH, Op
 from quantacore.gateware.layouts.sequencer import CHANNELS
 
 __all__ = ["assemble", "assemble_file", "MNEMONICS", "DIRECTIVES", "LIBRARY", "MAX_ERRORS"]
@@ -94,9 +93,9 @@ class _Assembler(InstructionLines, Declarations, Blocks):
         self.units = Units(self.out.tick_s)
         self.diagnostics, self.items, self.loops = [], [], []
         self.globals = Scope()
-        for name in BUILT_IN:
-            self.globals.names[name] = Symbol("constant", Value(Fraction(
-                getattr(instructions, name))), Line("<language>", 0, ""))
+        for name, value in BUILT_IN.items():
+            self.globals.names[name] = Symbol("constant", Value(Fraction(value)),
+                                              Line("<language>", 0, ""))
         self.scope = self.globals
         self.depth = self.statements = self.next_loop = 0
         self.raw = False
@@ -194,8 +193,9 @@ class _Assembler(InstructionLines, Declarations, Blocks):
             tokens = tokens[2:]
         return tokens
 
-    def define_label(self, token, entry_words=0):
-        label = Label(token.text, len(self.items), self.nest(), entry_words=entry_words)
+    def define_label(self, token, entry_words=0, entries=0):
+        label = Label(token.text, len(self.items), self.nest(), entry_words=entry_words,
+                      entries=entries)
         self.define(token, "label", label)
         self.labels.append(label)
 
@@ -366,6 +366,15 @@ class _Assembler(InstructionLines, Declarations, Blocks):
                 self.structure(item, operands, target.tokens[0], label, address)
             if item.op is Op.BRH and "size" not in item.tokens and label is not None:
                 operands["size"] = max(label.entry_words, 1).bit_length() - 1
+            if item.op is Op.BRH and label is not None and not operands.get("next") and (
+                    label.entries == BRH_ENTRIES - 1):
+                raise SourceError(f"{label.name!r} has no entry for the timeout",
+                                  target.tokens[0], "go on with the next word (brh ..., next), or "
+                                  "leave entries= out of the table")
+        if item.op is Op.SYN and operands.get("erasures") and self.out.decoder is not None and (
+                self.out.decoder.sites == 0):
+            raise SourceError("this decoder has no erasure sites", item.tokens["erasures"],
+                              "leave erasures out, or declare .decoder ..., sites=8")
         if item.op is Op.RET and item.nest and not self.raw:
             raise SourceError("ret inside a loop leaves the loop in use", item.token,
                               "jump out of the loop first, to a ret behind it")
@@ -403,7 +412,7 @@ class _Assembler(InstructionLines, Declarations, Blocks):
             raise SourceError("this goes into a loop's body from outside", token,
                               "go to its loop instruction")
         pop = len(item.nest) - len(nest)
-        if item.op in (Op.JMP, Op.BR):
+        if item.op in (Op.JMP, Op.BR, Op.BRH):
             operands["pop"] = pop
         elif item.op is Op.CALL:
             if nest:

@@ -98,10 +98,14 @@ class EnvelopeEntry:
 
 @dataclasses.dataclass(frozen=True)
 class DecoderRate:
-    """What the program may rely on: a round every ``ticks``, and room for ``depth`` rounds."""
+    """What the program may rely on: a round every ``ticks``, and room for ``depth`` rounds.
+
+    ``sites``: erasure sites of a round, ``None`` if that is not said.
+    """
 
     ticks: int
     depth: int = 1
+    sites: int | None = None
 
 
 def wave_step(points, length):

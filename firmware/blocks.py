@@ -118,16 +118,20 @@ class Blocks:
         rest = tokens[2:]
         if rest and rest[0].text == ",":
             rest = rest[1:]
-        given = self.keywords(rest, tokens[0], {"words"})
+        given = self.keywords(rest, tokens[0], {"words", "entries"})
         if "words" not in given:
             raise SourceError("a table needs the words of an entry", name, example)
         words = self.whole(*given["words"])
         if words not in [1 << n for n in range(8)]:
             raise SourceError(f"entries of {words} words", given["words"][1],
                               "1, 2, 4, 8, 16, 32, 64 or 128 words")
-        cases = self.cases(inner, tokens[0])
-        self.define_label(name, words)
-        for entry in range(BRH_ENTRIES):
+        entries = self.whole(*given["entries"]) if "entries" in given else BRH_ENTRIES
+        if entries not in (BRH_ENTRIES, BRH_ENTRIES - 1):
+            raise SourceError(f"a table of {entries} entries", given["entries"][1],
+                              f"{BRH_ENTRIES}, or {BRH_ENTRIES - 1} without one for the timeout")
+        cases = self.cases(inner, tokens[0], entries)
+        self.define_label(name, words, entries)
+        for entry in range(entries):
             start = len(self.items)
             with Inside(self):
                 self.scope.names["pattern"] = Symbol("constant", Value(Fraction(entry)),
@@ -147,7 +151,7 @@ class Blocks:
                                 dataclasses.replace(plain(line), text="; fills the table"),
                                 tokens[0], self.nest()))
 
-    def cases(self, inner, head):
+    def cases(self, inner, head, entries):
         """Entry -> lines."""
         found, current, default, depth = {}, None, None, 0
         for line in inner:
@@ -159,6 +163,9 @@ class Blocks:
                 for part in split(inside[1:]):
                     if len(part) == 1 and part[0].text == "timeout":
                         entry = BRH_ENTRIES - 1
+                        if entry >= entries:
+                            raise SourceError("this table has no entry for the timeout", part[0],
+                                              "remove the case, or leave entries= out")
                     else:
                         entry = self.whole(self.only_value(part, inside[0]), inside[0])
                         if not 0 <= entry < BRH_ENTRIES - 1:
@@ -173,9 +180,9 @@ class Blocks:
                 current.append(line)
             elif inside:
                 raise SourceError("a table begins with .case or .default", inside[0])
-        missing = [n for n in range(BRH_ENTRIES) if n not in found]
+        missing = [n for n in range(entries) if n not in found]
         if missing and default is None:
             raise SourceError("no case for " + ", ".join(
                 "timeout" if n == BRH_ENTRIES - 1 else bin(n) for n in missing), head,
                 "add them, or .default")
-        return {n: found.get(n, default) for n in range(BRH_ENTRIES)}
+        return {n: found.get(n, default) for n in range(entries)}

@@ -20,7 +20,7 @@ from quantacore.firmware.envelopes import quantise
 from quantacore.firmware.image import Image
 from quantacore.firmware.prover import prove
 from quantacore.firmware.words import OPERANDS, Pair, R
-from quantacore.gateware.layouts.instructions import REGISTERS
+from quantacore.gateware.layouts.instructions import BRH_ENTRIES, REGISTERS
 
 __all__ = ["Program"]
 
@@ -252,9 +252,10 @@ class Program:
         """Declare the least time from ``switch`` to ``arm``."""
         self._write(f".settle {self.time(time)}")
 
-    def decoder(self, every, depth=1):
-        """Declare how fast the decoder takes rounds."""
-        self._write(f".decoder every={self.time(every)}, depth={depth}")
+    def decoder(self, every, depth=1, sites=None):
+        """Declare how fast the decoder takes rounds, and the erasure sites that it has."""
+        last = "" if sites is None else f", sites={sites}"
+        self._write(f".decoder every={self.time(every)}, depth={depth}{last}")
 
     def include(self, file):
         """Include a file: its macros can be used by :meth:`line`."""
@@ -311,9 +312,13 @@ class Program:
         self._write("end")
 
     @contextlib.contextmanager
-    def table(self, name, words):
-        """A table of ``brh``; inside, :meth:`case` and :meth:`default`."""
-        self._write(f".table {name}, words={words}")
+    def table(self, name, words, *, timeout=True):
+        """A table of ``brh``; inside, :meth:`case` and :meth:`default`.
+
+        Without ``timeout`` it has no entry for that: the ``brh`` goes on with the ``next`` word.
+        """
+        last = "" if timeout else f", entries={BRH_ENTRIES - 1}"
+        self._write(f".table {name}, words={words}{last}")
         yield
         self._write(".endt")
 

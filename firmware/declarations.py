@@ -179,7 +179,7 @@ class Declarations:
             raise SourceError("a time below 0", tokens[1])
 
     def dir_decoder(self, tokens, line):
-        given = self.keywords(tokens[1:], tokens[0], {"every", "depth"})
+        given = self.keywords(tokens[1:], tokens[0], {"every", "depth", "sites"})
         if "every" not in given:
             raise SourceError(".decoder needs the time that a round takes", tokens[0],
                               ".decoder every=1us, depth=8")
@@ -187,7 +187,10 @@ class Declarations:
         depth = self.whole(*given["depth"]) if "depth" in given else 1
         if every < 1 or depth < 1:
             raise SourceError("every and depth are at least 1", tokens[0])
-        self.out.decoder = DecoderRate(every, depth)
+        sites = self.whole(*given["sites"]) if "sites" in given else None
+        if sites is not None and sites < 0:
+            raise SourceError(f"{sites} erasure sites", given["sites"][1])
+        self.out.decoder = DecoderRate(every, depth, sites)
 
     def keywords(self, tokens, head, names):
         given = {}

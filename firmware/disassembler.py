@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from quantacore.firmware.assembly import Assembly
 from quantacore.firmware.expressions import Value, quantity_text
-from quantacore.firmware.words import OPERANDS, Pair, R, WordError, decode, least
+from quantacore.firmware.words import OPERANDS, Pair, R, WordError, decode, ends_no_loop, least
 from quantacore.gateware.layouts.instructions import (
     LOOP_LEVELS,
     PROGRAM_DEPTH,
@@ -21,8 +21,6 @@ from quantacore.gateware.layouts.instructions import (
 
 __all__ = ["disassemble", "instruction_text", "loop_structure"]
 
-_JUMPS = (Op.JMP, Op.BR)
-_NO_LOOP_END = (Op.CALL, Op.RET, Op.JMP, Op.BRH, Op.HALT)
 
 
 def loop_structure(instructions):
@@ -45,7 +43,8 @@ def loop_structure(instructions):
                 return None
             stack.append((pc, last))
             continue
-        if stack and stack[-1][1] == pc and instruction.op in _NO_LOOP_END:
+        if stack and stack[-1][1] == pc and ends_no_loop(
+                instruction.op, instruction.operands):
             return None
         while stack and stack[-1][1] == pc:
             stack.pop()
@@ -75,8 +74,8 @@ def _well_formed(instructions, nests):
     return True
 
 
-_JMP_POP = (Op.JMP, Op.BR)
-_WAITS = (Op.WAITTRIG, Op.BARRIER, Op.BRH, Op.DEC)
+_JMP_POP = (Op.JMP, Op.BR, Op.BRH)
+_WAITS = (Op.WAITTRIG, Op.BARRIER, Op.DEC)
 
 
 def disassemble(program, *, comments=True):
@@ -147,7 +146,9 @@ def _head(assembly):
     if assembly.settle_ticks is not None:
         out.append(f".settle {assembly.settle_ticks}")
     if assembly.decoder is not None:
-        out.append(f".decoder every={assembly.decoder.ticks}, depth={assembly.decoder.depth}")
+        sites = "" if assembly.decoder.sites is None else f", sites={assembly.decoder.sites}"
+        out.append(f".decoder every={assembly.decoder.ticks}, depth={assembly.decoder.depth}"
+                   f"{sites}")
     taken = set()
     for name, p in assembly.parameters.items():
         taken.add(p.register)

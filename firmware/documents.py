@@ -21,7 +21,7 @@ from quantacore.gateware.layouts.instructions import FORMATS, AluFunction, Op
 __all__ = ["programs", "sheets", "listings", "tables", "with_tables", "main"]
 
 #: What is chosen on the sheets of the documents.
-CHOICES = {"entangle": {"herald": 0b0110}}
+CHOICES = {"entangle": {"herald": 1}}
 
 
 def programs():
@@ -98,7 +98,8 @@ _CONSTANTS = {
     "DELAY_TICKS": "least dwell of `DELAY`",
     "UNTIL_TICKS": "`WAITUNTIL` is issued at least so long before its time",
     "FREQ_TICKS": "from `FREQ` to the first sample at the new frequency; its least dwell",
-    "TRIGGER_TICKS": "from the tick that ends `WAITTRIG`, `BARRIER`, `DEC` to the next instruction",
+    "TRIGGER_TICKS": "from the tick that ends `WAITTRIG`, `BARRIER`, `DEC` to the next "
+                     "instruction; so from the last tick of a `BRH` with `next`",
     "TIMEOUT_TICKS": "from the last tick of a wait to the instruction at its target",
     "VERDICT_TICKS": "from a verdict to the first instruction of its entry",
     "TTL_LATENCY": "from `SET` to the level of a fast line",

@@ -8,7 +8,6 @@ from quantacore.firmware.expressions import UnitError, Value, quantity_text
 from quantacore.firmware.lexer import Token
 from quantacore.firmware.statements import (
     MNEMONICS,
-    NO_LOOP_END,
     Item,
     Target,
     form_of,
@@ -17,7 +16,7 @@ from quantacore.firmware.statements import (
     split,
     without_dwell,
 )
-from quantacore.firmware.words import FOREVER, OPERANDS, Pair, R
+from quantacore.firmware.words import FOREVER, OPERANDS, Pair, R, ends_no_loop
 from quantacore.gateware.layouts.instructions import (
     LOOP_LEVELS,
     PROGRAM_DEPTH,
@@ -324,7 +323,9 @@ class InstructionLines:
             if label.address == len(self.items) and number in label.nest:
                 label.dangling = True
         last = self.items[-1]
-        if last.op in NO_LOOP_END:
+        if ends_no_loop(last.op, last.operands):
             raise SourceError(f"{last.op.name.lower()} cannot be the last word of a loop's body: "
                               f"it goes elsewhere, and the loop never sees its end", last.token,
+                              "brh ..., next goes on with the loop after its timeout"
+                              if last.op is Op.BRH else
                               "put a nop between it and end, or turn the condition around")

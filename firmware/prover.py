@@ -360,7 +360,7 @@ class _Prover:
             given = instruction.operands
             if instruction.op is Op.BRH:
                 self.targets |= {given["target"] + (i << given["size"])
-                                 for i in range(BRH_ENTRIES)}
+                                 for i in range(BRH_ENTRIES - given["next"])}
             elif "target" in given:
                 self.targets.add(given["target"])
             if instruction.op is Op.WAITUNTIL and isinstance(given["time"], int):
@@ -683,29 +683,49 @@ class _Prover:
 
     def wait(self, region, pc, state, instruction, base, result, go):
         op, given = instruction.op, instruction.operands
-        timeout = given["timeout"] or INF
-        if timeout == INF:
-            self.fail("timeout", pc, f"{op.name.lower()} may wait for ever",
-                      "give it a timeout and a place to go to then")
-        after = VERDICT_TICKS if op is Op.BRH else TRIGGER_TICKS
+        timeout = self.timeout(pc, instruction)
         # Timeout first: it leaves from the state as it is.
         if timeout != INF:
             late = state.copy()
             late.pass_time(timeout + TIMEOUT_TICKS, timeout + TIMEOUT_TICKS)
-            value = {Op.BRH: BRH_ENTRIES - 1, Op.DEC: 0}.get(op, timeout)
+            value = 0 if op is Op.DEC else timeout
             value = value - 2**32 if value >= 2**31 else value
             late.regs[given["rd"]] = (value, value, None, 0, 0)
-            extra = (BRH_ENTRIES - 1) << given["size"] if op is Op.BRH else 0
-            go(pc, given["target"] + extra, late)
-        state.pass_time(1 + after, timeout + after)
-        if op is Op.BRH:
-            for pattern in range(BRH_ENTRIES - 1):
-                branch = state.copy()
-                branch.regs[given["rd"]] = (pattern, pattern, None, 0, 0)
-                go(pc, given["target"] + (pattern << given["size"]), branch)
-            return None
+            go(pc, given["target"], late)
+        state.pass_time(1 + TRIGGER_TICKS, timeout + TRIGGER_TICKS)
         bounds = (0, 255) if op is Op.DEC else _clip(1, min(timeout, 2**32))
         state.regs[given["rd"]] = (*bounds, None, 0, 0)
+        return pc + 1
+
+    def timeout(self, pc, instruction):
+        """The most ticks that a wait may take."""
+        timeout = instruction["timeout"] or INF
+        if timeout == INF:
+            self.fail("timeout", pc, f"{instruction.op.name.lower()} may wait for ever",
+                      "give it a timeout and a place to go to then")
+        return timeout
+
+    def herald(self, region, pc, state, instruction, base, result, go):
+        given = instruction.operands
+        timeout = self.timeout(pc, instruction)
+
+        def to_table(entry, least, most):
+            branch = state.copy()
+            branch.pass_time(least, most)
+            branch.regs[given["rd"]] = (entry, entry, None, 0, 0)
+            self.leave(region, pc, given["pop"], given["target"] + (entry << given["size"]),
+                       branch, result, go)
+
+        for pattern in range(BRH_ENTRIES - 1):
+            to_table(pattern, 1 + VERDICT_TICKS, timeout + VERDICT_TICKS)
+        missed = BRH_ENTRIES - 1
+        if timeout == INF:
+            return None
+        if not given["next"]:
+            to_table(missed, timeout + TIMEOUT_TICKS, timeout + TIMEOUT_TICKS)
+            return None
+        state.pass_time(timeout + TRIGGER_TICKS, timeout + TRIGGER_TICKS)
+        state.regs[given["rd"]] = (missed, missed, None, 0, 0)
         return pc + 1
 
     def loop(self, region, pc, state, instruction, base, result, go):
@@ -1018,7 +1038,8 @@ class _Prover:
             new = (value, value, None, 0, 0)
         elif op is Op.GET:
             new = (*{Source.INPUTS: (0, 255), Source.VERDICT: (0, 31),
-                     Source.FRAME: (0, 65535)}.get(given["source"], _TOP), None, 0, 0)
+                     Source.FRAME: (0, 65535), Source.SITES: (0, 65535),
+                     Source.HERALD_FRAME: (0, 255)}.get(given["source"], _TOP), None, 0, 0)
         elif op is Op.LDT:
             new = (*_TOP, None, 0, 0)
         else:
@@ -1038,7 +1059,7 @@ def _times(value, turns):
 
 _HANDLERS = {
     Op.PULSE: "pulse", Op.DELAY: "delay", Op.WAITUNTIL: "until", Op.WAITTRIG: "wait",
-    Op.BARRIER: "wait", Op.BRH: "wait", Op.DEC: "wait", Op.LOOP: "loop", Op.JMP: "jump",
+    Op.BARRIER: "wait", Op.BRH: "herald", Op.DEC: "wait", Op.LOOP: "loop", Op.JMP: "jump",
     Op.CALL: "call", Op.RET: "ret", Op.BR: "branch", Op.HALT: "halt", Op.SWITCH: "switch",
     Op.ARM: "arm", Op.TAG: "tag", Op.SYN: "syn", Op.LI: "data", Op.ALU: "data", Op.GET: "data",
     Op.LDT: "data",

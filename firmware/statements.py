@@ -7,12 +7,14 @@ from pathlib import Path
 from quantacore.firmware.diagnostics import Line, SourceError
 from quantacore.firmware.lexer import Token, tokenize
 from quantacore.firmware.words import OPERANDS, least
+from quantacore.gateware.layouts import instructions
+from quantacore.gateware.layouts.herald import ARM_TICKS, VERDICT_LATENCY
 from quantacore.gateware.layouts.instructions import REGISTERS, AluFunction, Condition, Op
 
 __all__ = [
     "BLOCKS", "BUILT_IN", "close_match", "Deeper", "DEPTH", "DIRECTIVES", "ExpandedLine", "FILL",
     "first_word", "form_of", "INNER", "Inside", "is_register", "Item", "Label", "LIBRARY",
-    "MNEMONICS", "NO_LOOP_END", "plain", "PSEUDO", "RESERVED", "Scope", "split",
+    "MNEMONICS", "plain", "PSEUDO", "RESERVED", "Scope", "split",
     "STATEMENTS", "substituted", "Symbol", "Target", "TooMany", "without_dwell",
 ]
 
@@ -24,8 +26,6 @@ DEPTH = 32
 STATEMENTS = 200_000
 #: What fills the rest of a table's entry: nothing ever goes there.
 FILL = 0xffff
-#: Operations that may not end a loop's body, for the loop would not see its end.
-NO_LOOP_END = (Op.CALL, Op.RET, Op.JMP, Op.BRH, Op.HALT)
 
 #: mnemonic -> (operation, operands that it fixes)
 MNEMONICS = {
@@ -39,9 +39,11 @@ MNEMONICS = {
     **{f"b{c.name.lower()}": (Op.BR, {"condition": c}) for c in Condition},
     **{f.name.lower(): (Op.ALU, {"function": f}) for f in AluFunction},
 }
-#: Constants of the language: what instructions cost, in ticks.
-BUILT_IN = ("BRANCH_TICKS", "DATA_TICKS", "MUL_TICKS", "LDT_TICKS", "DELAY_TICKS", "UNTIL_TICKS",
-            "FREQ_TICKS", "TRIGGER_TICKS", "TIMEOUT_TICKS", "VERDICT_TICKS")
+#: Constants of the language: what instructions cost, and what the herald unit takes, in ticks.
+BUILT_IN = {name: getattr(instructions, name) for name in (
+    "BRANCH_TICKS", "DATA_TICKS", "MUL_TICKS", "LDT_TICKS", "DELAY_TICKS", "UNTIL_TICKS",
+    "FREQ_TICKS", "TRIGGER_TICKS", "TIMEOUT_TICKS", "VERDICT_TICKS")} | {
+    "ARM_TICKS": ARM_TICKS, "VERDICT_LATENCY": VERDICT_LATENCY}
 #: Mnemonics that stand for others.
 PSEUDO = ("end", "high", "low", "mov")
 
@@ -80,8 +82,9 @@ class Label:
     nest: tuple
     #: It stands behind the last word of a loop's body.
     dangling: bool = False
-    #: Words in an entry, of a table.
+    #: Words in an entry, and entries, of a table.
     entry_words: int = 0
+    entries: int = 0
 
 
 @dataclasses.dataclass

@@ -291,7 +291,12 @@ class _Walk:
         timeout = g["timeout"]
         if choice == "timeout":
             self.show("wait", self.t, self.t + timeout, 0, f"{op.name.lower()}: timeout", timeout)
+            if g.get("next"):
+                self.regs[g["rd"]] = BRH_ENTRIES - 1
+                self.t += timeout + TRIGGER_TICKS
+                return self.next()
             self.t += timeout + TIMEOUT_TICKS
+            self.leave(g.get("pop", 0))
             extra = (BRH_ENTRIES - 1) << g["size"] if op is Op.BRH else 0
             self.regs[g["rd"]] = {Op.BRH: BRH_ENTRIES - 1, Op.DEC: 0}.get(op, timeout)
             return self.goto(g["target"] + extra)
@@ -302,6 +307,7 @@ class _Walk:
             pattern = choice if isinstance(choice, int) else 0
             self.regs[g["rd"]] = pattern
             self.t += took + VERDICT_TICKS
+            self.leave(g["pop"])
             return self.goto(g["target"] + (pattern << g["size"]))
         self.regs[g["rd"]] = 0 if op is Op.DEC else took
         self.t += took + TRIGGER_TICKS

@@ -23,7 +23,7 @@ from quantacore.gateware.layouts.instructions import (
 )
 
 __all__ = ["R", "Pair", "Instruction", "Operand", "OPERANDS", "WordError", "encode", "decode",
-           "least", "FOREVER"]
+           "least", "FOREVER", "ends_no_loop"]
 
 #: A timeout that never comes.
 FOREVER = 0
@@ -120,7 +120,8 @@ OPERANDS = {
     Op.WAITTRIG: (_RD, Operand("mode", "mode", "mode"), Operand("mask", "mask8", "mask"),
                   _TIMEOUT, _ELSE),
     Op.BARRIER: (_RD, Operand("mask", "mask8", "mask"), _TIMEOUT, _ELSE),
-    Op.BRH: (_RD, _ELSE, _TIMEOUT, Operand("size", "size", "mask", default=0)),
+    Op.BRH: (_RD, _ELSE, _TIMEOUT, Operand("size", "size", "mask", default=0),
+             Operand("next", "flag", "mode", default=0), Operand("pop", "pop", "mask", default=0)),
     Op.DEC: (_RD, Operand("basis", "whole", "mask"), _TIMEOUT, _ELSE,
              Operand("last", "flag", "mask", default=0)),
     Op.LOOP: (Operand("count", "count", "count", "ra", "register"),
@@ -140,7 +141,7 @@ OPERANDS = {
     Op.GET: (_RD, Operand("source", "source", "source")),
     Op.TAG: (Operand("code", "whole", "code", "ra", "register"),),
     Op.SYN: (Operand("word", "whole", "word"), _RA, Operand("rb", "register", at="rb"),
-             _flag("push"), _flag("first"), _flag("last"), _flag("raw")),
+             _flag("push"), _flag("first"), _flag("last"), _flag("raw"), _flag("erasures")),
 }
 
 _ENUMS = {"mode": TriggerMode, "condition": Condition, "function": AluFunction, "source": Source}
@@ -174,6 +175,12 @@ def least(op, operands):
                        register=isinstance(operands.get("count"), R))
 
 
+def ends_no_loop(op, operands):
+    """Whether an instruction always goes elsewhere, so that a loop would never see its end there.
+    """
+    return op in (Op.CALL, Op.RET, Op.JMP, Op.HALT) or op is Op.BRH and not operands.get("next")
+
+
 @functools.cache
 def _fields(op):
     """name -> (offset, width, signed)"""
@@ -184,8 +191,9 @@ def _fields(op):
 _REGISTERS = {name: field.offset for name, field in AnyInstruction.as_shape()
               if name in ("ra", "rb", "rd")}
 _NOP_LOW = 14
-#: Operands that are parts of the field ``mask``: offset and width.
-_PARTS = {(Op.BRH, "size"): (0, 3), (Op.DEC, "basis"): (0, 1), (Op.DEC, "last"): (1, 1)}
+#: Operands that are parts of the field ``mask`` or ``mode``: offset and width.
+_PARTS = {(Op.BRH, "size"): (0, 3), (Op.BRH, "pop"): (3, 3), (Op.BRH, "next"): (0, 1),
+          (Op.DEC, "basis"): (0, 1), (Op.DEC, "last"): (1, 1)}
 
 
 def _put(op, name, value, operand):

@@ -66,7 +66,8 @@ class RegisterBank(wiring.Component):
     read-only       ``r``: In
     write-only      ``r``: Out with the word written, ``r_written``: Out(1)
     clear by one    ``r``: In, the flags as they stand; ``r_clear``: Out, ones written
-    memory          ``r_address``: Out, ``r_data``: In, two clocks later
+    memory          ``r_address``: Out, ``r_read``: Out(1), high with the address of a word
+                    that is read; ``r_data``: In, two clocks later
     ==============  ==================================================================
 
     A read-write register has its new value 2 clocks after the request on the bus, a write-only
@@ -101,6 +102,7 @@ class RegisterBank(wiring.Component):
             name = register.name
             if isinstance(register, Memory):
                 members[f"{name}_address"] = Out(range(register.depth))
+                members[f"{name}_read"] = Out(1)
                 members[f"{name}_data"] = In(register.shape)
             elif register.access is Access.READ_WRITE:
                 members[name] = member(Out, register.shape, init=self._init(register))
@@ -248,10 +250,15 @@ class RegisterBank(wiring.Component):
             m.d.sync += [from_copy.eq(from_copy_1), has_high.eq(has_high_1),
                          in_memory.eq(in_memory_1), status_2.eq(status_1)]
         memory_data = C(0, WORD_BITS)
-        for _offset, register in self.block.offsets():
+        for offset, register in self.block.offsets():
             if isinstance(register, Memory):
                 # From the request itself: there is a clock more for a slow memory.
-                m.d.comb += getattr(self, f"{register.name}_address").eq(bus.address)
+                m.d.comb += [
+                    getattr(self, f"{register.name}_address").eq(bus.address),
+                    getattr(self, f"{register.name}_read").eq(
+                        bus.read & (bus.address >= offset)
+                        & (bus.address < offset + register.depth)),
+                ]
                 memory_data = Value.cast(getattr(self, f"{register.name}_data"))
 
         # Clock 3: one group.

@@ -18,6 +18,7 @@ from quantacore.gateware.layouts.decoder import BASES, DecoderShape
 from quantacore.gateware.layouts.decoder_registers import DECODER
 from quantacore.gateware.layouts.export import map_crc
 from quantacore.gateware.layouts.frames import LINK_VERSION
+from quantacore.gateware.layouts.herald import HERALD
 from quantacore.gateware.layouts.identity import IDENTITY
 from quantacore.gateware.layouts.node import NODE_MAP
 from quantacore.gateware.layouts.sequencer import (
@@ -27,6 +28,12 @@ from quantacore.gateware.layouts.sequencer import (
     SEQUENCER,
     TRIGGER_INPUTS,
     TTL_LINES,
+)
+from quantacore.gateware.layouts.switches import (
+    DRIVE_BITS,
+    MAX_SWITCHES,
+    MONITOR_BITS,
+    SWITCHES,
 )
 from quantacore.gateware.layouts.tagger import HISTOGRAM_BINS
 from quantacore.gateware.layouts.tags import MAX_CHANNELS, SAMPLES_PER_CLOCK, sample_word
@@ -63,6 +70,10 @@ class NodeConfig:
         The syndrome decoder to build; None leaves it out.
     sequencer : int or None
         Pulse channels of the sequencer to build, 1 to 8; None leaves it out.
+    herald : bool
+        Build the herald unit, which needs a sequencer.
+    switches : int or None
+        Photonic switches to control, 1 to 8; None leaves their control out.
     """
 
     channels: int = MAX_CHANNELS
@@ -74,6 +85,8 @@ class NodeConfig:
     simulated: bool = False
     decoder: DecoderShape | None = None
     sequencer: int | None = None
+    herald: bool = False
+    switches: int | None = None
 
     def __post_init__(self):
         if not 1 <= self.channels <= MAX_CHANNELS:
@@ -92,6 +105,12 @@ class NodeConfig:
         if self.sequencer is not None and not 1 <= self.sequencer <= CHANNELS:
             raise ValueError(f"A sequencer has 1 to {CHANNELS} channels, not {self.sequencer!r}; "
                              f"None leaves it out")
+        if self.switches is not None and not 1 <= self.switches <= MAX_SWITCHES:
+            raise ValueError(f"A node has 1 to {MAX_SWITCHES} switches, not {self.switches!r}; "
+                             f"None leaves their control out")
+        if self.herald and self.sequencer is None:
+            raise ValueError("A herald unit takes its attempts from a sequencer: give "
+                             "sequencer=1 to 8 too")
 
     @property
     def tick_ps(self):
@@ -134,6 +153,8 @@ class _Identity(wiring.Component):
             bank.capabilities.simulated.eq(config.simulated),
             bank.capabilities.decoder.eq(config.decoder is not None),
             bank.capabilities.sequencer.eq(config.sequencer is not None),
+            bank.capabilities.herald.eq(config.herald),
+            bank.capabilities.switches.eq(config.switches is not None),
             bank.build_id.eq(_build_id(config)),
             bank.geometry.channels.eq(config.channels),
             bank.geometry.samples.eq(config.samples),
@@ -160,6 +181,19 @@ def _sequencer_members(config):
     return {"inputs": In(TRIGGER_INPUTS - TRIGGERS), "emergency": In(1),
             "peers": In(PEERS), "barrier": Out(1), "ttl": Out(TTL_LINES), "route": Out(8),
             "pulses": Out(signed(SAMPLE_BITS)).array(config.sequencer)}
+
+
+def _herald_members(config):
+    if not config.herald:
+        return {}
+    return {"reference": In(sample_word(config.samples, fine=config.fine))}
+
+
+def _switch_members(config):
+    if config.switches is None:
+        return {}
+    return {"monitors": In(MONITOR_BITS).array(config.switches),
+            "drives": Out(DRIVE_BITS).array(config.switches)}
 
 
 class Node(wiring.Component):
@@ -193,6 +227,10 @@ class Node(wiring.Component):
     emergency, peers, barrier, ttl, route, pulses
         With a sequencer only; see
         :class:`~quantacore.gateware.sequencer.unit.SequencerUnit` (``pulses``: its samples).
+    reference : In(sample_word)
+        With a herald unit only: reference pulses for its windows.
+    monitors, drives
+        With switches only; see :class:`~quantacore.gateware.network.switches.SwitchUnit`.
     """
 
     def __init__(self, config, *, uart=False):
@@ -213,6 +251,8 @@ class Node(wiring.Component):
             "running": Out(1),
             **_frame_members(config),
             **_sequencer_members(config),
+            **_herald_members(config),
+            **_switch_members(config),
         })
 
     def elaborate(self, platform):
@@ -258,13 +298,15 @@ class Node(wiring.Component):
         else:
             from quantacore.gateware.sequencer.unit import SequencerUnit
 
+            # Inputs on which the herald unit shows starts of attempts.
+            starts = Signal(TRIGGER_INPUTS)
             m.submodules.sequencer = pulses = SequencerUnit(
-                channels=config.sequencer, decoder=config.decoder)
+                channels=config.sequencer, decoder=config.decoder, herald=config.herald)
             wiring.connect(m, decoder.sequencer, pulses.csr)
             sources.append(pulses.records)
             m.d.comb += [
                 pulses.tick.eq(timing.tick), pulses.emergency.eq(self.emergency),
-                pulses.triggers.eq(Cat(self.inputs, timing.triggers)),
+                pulses.triggers.eq(Cat(self.inputs, timing.triggers) | starts),
                 pulses.peers.eq(self.peers), self.barrier.eq(pulses.barrier),
                 self.ttl.eq(pulses.ttl), self.route.eq(pulses.route),
             ]
@@ -277,6 +319,43 @@ class Node(wiring.Component):
                     m.d.comb += [pulses.frame[basis].eq(frame.obs),
                                  pulses.frame_last[basis].eq(frame.last),
                                  pulses.frame_valid[basis].eq(unit.frame_valid[basis])]
+        settling = Signal()
+        if config.switches is None:
+            m.submodules.no_switches = absent = AbsentBank(SWITCHES)
+            wiring.connect(m, decoder.switches, absent.bus)
+        else:
+            from quantacore.gateware.network.switches import SwitchUnit
+
+            m.submodules.switches = switches = SwitchUnit(switches=config.switches)
+            wiring.connect(m, decoder.switches, switches.csr)
+            m.d.comb += [switches.tick.eq(timing.tick), settling.eq(switches.settling)]
+            for k in range(config.switches):
+                m.d.comb += [switches.monitors[k].eq(self.monitors[k]),
+                             self.drives[k].eq(switches.drives[k])]
+            if config.sequencer is not None:
+                m.d.comb += [switches.route.eq(pulses.route),
+                             switches.emergency.eq(pulses.in_emergency)]
+        if not config.herald:
+            m.submodules.no_heralds = absent = AbsentBank(HERALD)
+            wiring.connect(m, decoder.herald, absent.bus)
+        else:
+            from quantacore.gateware.herald.unit import HeraldUnit
+
+            m.submodules.heralds = heralds = HeraldUnit(
+                channels=config.channels, samples=config.samples, fine=config.fine)
+            wiring.connect(m, decoder.herald, heralds.csr)
+            sources.append(heralds.records)
+            connect_streams(m, pulses.commands, heralds.commands)
+            m.d.comb += [
+                heralds.tick.eq(timing.tick), heralds.settling.eq(settling),
+                heralds.sequencer_running.eq(pulses.running),
+                Value.cast(heralds.reference).eq(Value.cast(self.reference)),
+                pulses.verdict_valid.eq(heralds.verdict_valid),
+                pulses.verdict.eq(heralds.verdict), pulses.delta.eq(heralds.delta),
+                starts.eq(heralds.triggers),
+            ]
+            for ours, theirs in zip(self.detectors, heralds.detectors, strict=True):
+                m.d.comb += Value.cast(theirs).eq(Value.cast(ours))
         records = tagger.records
         for i, source in enumerate(sources):
             m.submodules[f"records_{i}"] = merge = Merge(64)
@@ -338,7 +417,7 @@ class UARTNode(wiring.Component):
                      node.framing.eq(uart.framing), node.overrun.eq(uart.overrun)]
         for ours, theirs in zip(self.detectors, node.detectors, strict=True):
             m.d.comb += Value.cast(theirs).eq(Value.cast(ours))
-        for name in ("pps", "clock"):
+        for name in ("pps", "clock", *(["reference"] if node.config.herald else [])):
             m.d.comb += Value.cast(getattr(node, name)).eq(Value.cast(getattr(self, name)))
         for name in ("triggers", "sync", "running"):
             m.d.comb += getattr(self, name).eq(getattr(node, name))
@@ -346,6 +425,10 @@ class UARTNode(wiring.Component):
             for basis in range(BASES):
                 m.d.comb += [self.frame[basis].eq(node.frame[basis]),
                              self.frame_valid[basis].eq(node.frame_valid[basis])]
+        if node.config.switches is not None:
+            for k in range(node.config.switches):
+                m.d.comb += [node.monitors[k].eq(self.monitors[k]),
+                             self.drives[k].eq(node.drives[k])]
         if node.config.sequencer is not None:
             for name in ("inputs", "emergency", "peers"):
                 m.d.comb += getattr(node, name).eq(getattr(self, name))

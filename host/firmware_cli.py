@@ -270,7 +270,7 @@ def _choose(ctx, param, values):
 @fw.command(short_help="Draw a pulse sheet.", epilog=examples(
     "quantacore fw plot my.qcs                        my.html: zoom, pan, look at pulses",
     "quantacore fw plot stirap_transfer -o stirap.svg a picture",
-    "quantacore fw plot entangle --choose herald=0b0110   the way after that pattern",
+    "quantacore fw plot entangle --choose herald=1        the way after that pattern",
     "quantacore fw plot my.qcs --unfold 3             three turns of each loop"))
 @click.argument("source")
 @click.option("--out", "-o", type=click.Path(dir_okay=False), help="A page (.html) to zoom and "

@@ -208,46 +208,28 @@ class HeraldPath(wiring.Component):
                 numbers.append(getattr(clicks, name))
         m.d.sync += [timer.edges_1.eq(any_of(edges)), self.activity.eq(any_of(changes))]
 
-        # The attempt, tick by tick: of word s in ticks s+1, s+2, s+3. What is `live` may still be
-        # decided. `within` is only for counting what is stray, and not undone by an abort.
-        kill, done = Signal(), Signal()
-        live_2, live_3, within_2, within_3 = Signal(), Signal(), Signal(), Signal()
-        last_3, missing_3, double_3 = Signal(), Signal(), Signal()
+        # The attempt: the cells of the word that may decide, three ticks later.
         cells_1, cells_2, cells_3 = Cat(cells), Signal(CELLS), Signal(CELLS)
         age_2 = Signal.like(timer.age_1)
         m.d.comb += [
-            kill.eq(self.start | self.abort),
-            done.eq(live_3 & (matcher.found_3 | last_3 | missing_3 | double_3)),
             timer.start.eq(self.start), timer.windows.eq(self.windows),
-            timer.stop.eq(self.abort | done),
-            timer.by_reference.eq(self.control.by_reference),
+            timer.abort.eq(self.abort), timer.by_reference.eq(self.control.by_reference),
             timer.earliest.eq(self.reference_earliest), timer.latest.eq(self.reference_latest),
+            timer.found_3.eq(matcher.found_3),
             matcher.start.eq(self.start), matcher.windows.eq(self.windows),
             matcher.cells_1.eq(cells_1), matcher.timed_2.eq(timer.timed_2),
-            matcher.last_2.eq(timer.last_2), matcher.void_2.eq(timer.missing_2 | timer.double_2),
+            matcher.last_2.eq(timer.last_2), matcher.void_2.eq(timer.void_2),
             times.age.eq(age_2),
+            self.busy.eq(timer.busy), self.decided.eq(timer.decided),
+            self.outcome.eq(timer.outcome), self.missing.eq(timer.missing),
+            self.double.eq(timer.double),
         ]
         m.d.sync += [
-            live_2.eq(timer.active_1 & ~kill & ~done), live_3.eq(live_2 & ~kill & ~done),
-            within_2.eq(timer.active_1 & ~done), within_3.eq(within_2 & ~done),
-            last_3.eq(timer.last_2), missing_3.eq(timer.missing_2), double_3.eq(timer.double_2),
             cells_2.eq(cells_1), cells_3.eq(cells_2), age_2.eq(timer.age_1),
-            self.decided.eq(done & ~kill),
+            self.pattern.eq(matcher.pattern_3), self.code.eq(matcher.code_3),
         ]
-        with m.If(done & ~kill):
+        with m.If(timer.decides_3):
             m.d.sync += self.clicked.eq(cells_3)
-        m.d.sync += [self.pattern.eq(matcher.pattern_3), self.code.eq(matcher.code_3),
-                     self.missing.eq(missing_3), self.double.eq(double_3)]
-        with m.If(matcher.found_3):
-            m.d.sync += self.outcome.eq(Outcome.SUCCESS)
-        with m.Elif(missing_3 | double_3):
-            m.d.sync += self.outcome.eq(Outcome.VOID)
-        with m.Else():
-            m.d.sync += self.outcome.eq(Outcome.FAILED)
-        with m.If(self.start):
-            m.d.sync += self.busy.eq(1)
-        with m.Elif(self.abort | self.decided):
-            m.d.sync += self.busy.eq(0)
 
         # What follows from a verdict.
         success, counts = Signal(), Signal()
@@ -270,5 +252,5 @@ class HeraldPath(wiring.Component):
             for name, numbers in counted.items():
                 late = Signal(CLICK_BITS, name=f"{name}_{i}_3")
                 m.d.sync += [late.eq(numbers[i]), getattr(self, name)[i].eq(
-                    Mux(within_3, late, 0) if name == "stray" else late)]
+                    Mux(timer.within_3, late, 0) if name == "stray" else late)]
         return m

@@ -106,10 +106,20 @@ class PatternMatcher(wiring.Component):
             accepted.append(accept.data)
             for k, part in enumerate(parts):
                 part.append(adds.data[k * _PART_BITS:(k + 1) * _PART_BITS])
+        entry = PatternEntry(word[:PatternEntry.as_shape().size])
+        takes_part, early = Signal(PATTERNS), Signal(PATTERNS)
+        for i in range(PATTERNS):
+            enabled, needs = Signal(name=f"enabled_{i}"), Signal(WINDOWS, name=f"needs_{i}")
+            with m.If(self.write_valid & (self.write.table == HeraldTable.PATTERN)
+                      & (index == i)):
+                m.d.sync += [enabled.eq(entry.enabled), needs.eq(entry.windows),
+                             early[i].eq(entry.early)]
+            with m.If(self.start):
+                m.d.sync += takes_part[i].eq(enabled & ~(needs & ~self.windows).any())
         accepted_2 = Signal(PATTERNS)
-        m.d.sync += accepted_2.eq(_all_of(accepted))
+        m.d.sync += accepted_2.eq(takes_part & _all_of(accepted))
 
-        # Second tick: the sums, what they are looked up as, and which patterns may decide.
+        # Second tick: the sums, what they are looked up as, and which patterns may decide now.
         counted = []
         for k, part in enumerate(parts):
             halves = []
@@ -124,19 +134,9 @@ class PatternMatcher(wiring.Component):
             m.d.comb += count.addr.eq(
                 total[:_SUM_BITS] | total[_SUM_BITS:].any().replicate(_SUM_BITS))
             counted.append(count.data)
-        entry = PatternEntry(word[:PatternEntry.as_shape().size])
-        takes_part, early = Signal(PATTERNS), Signal(PATTERNS)
-        for i in range(PATTERNS):
-            enabled, needs = Signal(name=f"enabled_{i}"), Signal(WINDOWS, name=f"needs_{i}")
-            with m.If(self.write_valid & (self.write.table == HeraldTable.PATTERN)
-                      & (index == i)):
-                m.d.sync += [enabled.eq(entry.enabled), needs.eq(entry.windows),
-                             early[i].eq(entry.early)]
-            with m.If(self.start):
-                m.d.sync += takes_part[i].eq(enabled & ~(needs & ~self.windows).any())
         may = Signal(PATTERNS)
         m.d.comb += may.eq(
-            takes_part & ~self.void_2.replicate(PATTERNS)
+            ~self.void_2.replicate(PATTERNS)
             & (self.last_2.replicate(PATTERNS)
                | (early & self.timed_2.replicate(PATTERNS))))
         holds_3 = Signal(PATTERNS)
@@ -156,11 +156,15 @@ class PatternMatcher(wiring.Component):
             lowest(place, bits)
         lowest(group, some)
         m.d.comb += self.pattern_3.eq(Cat(Array(places)[group], group))
-        code, = table(HeraldTable.PATTERN, "code", width=PatternEntry)
-        pauli, = table(HeraldTable.PATTERN, "pauli", width=PatternEntry)
+        # The codes of all four are looked up while it is found out which it is.
+        codes = []
+        for i, place in enumerate(places):
+            (code,) = table(HeraldTable.PATTERN, f"code_{i}", width=PatternEntry)
+            m.d.comb += code.addr.eq(Cat(place, C(i, 2)))
+            codes.append(PatternEntry(code.data).code)
+        (pauli,) = table(HeraldTable.PATTERN, "pauli", width=PatternEntry)
         m.d.comb += [
-            code.addr.eq(self.pattern_3),
-            self.code_3.eq(Mux(self.found_3, PatternEntry(code.data).code, 0)),
+            self.code_3.eq(Mux(self.found_3, Array(codes)[group], 0)),
             pauli.addr.eq(self.pauli_index), self.pauli.eq(PatternEntry(pauli.data).pauli),
         ]
         return m

@@ -44,8 +44,9 @@ class Sites(wiring.Component):
             site = Signal(SiteEntry, name=f"site_{i}")
             with m.If(self.write[i]):
                 m.d.sync += site.eq(self.entry)
-            zero = Signal(name=f"zero_{i}")
-            seen = self.clicked.bit_select(Mux(second, site.one, site.zero), 1)
+            zero, cell = Signal(name=f"zero_{i}"), Signal.like(site.zero, name=f"cell_{i}")
+            m.d.sync += cell.eq(Mux(self.decided, site.one, site.zero))
+            seen = self.clicked.bit_select(cell, 1)
             with m.If(self.decided):
                 m.d.sync += zero.eq(seen)
             with m.If(second):

@@ -1,7 +1,7 @@
-"""The course of an attempt: its reference, the ticks since, its last word, and why it is void."""
+"""The course of an attempt: its reference, the ticks since, its last word, and its outcome."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -13,6 +13,7 @@ from quantacore.gateware.layouts.herald import (
     WINDOW_BITS,
     WINDOW_LEAD,
     WINDOWS,
+    Outcome,
 )
 
 __all__ = ["AGE_BITS", "AttemptTimer"]
@@ -22,9 +23,9 @@ AGE_BITS = TICK_BITS + 1
 
 
 class AttemptTimer(wiring.Component):
-    """Follows an attempt from its start to its last word.
+    """Follows an attempt from its start to its outcome.
 
-    What it says of the word of tick s it says in s+1 (``_1``) or in s+2 (``_2``).
+    What it says of the word of tick s it says in s+1 (``_1``), s+2 (``_2``) or s+3 (``_3``).
 
     Parameters
     ----------
@@ -33,62 +34,71 @@ class AttemptTimer(wiring.Component):
 
     Members
     -------
-    start : In(1), windows : In(4)
-        An attempt begins with the word of this tick.
-    stop : In(1)
-        It is over: the word of this tick is not in it. A ``start`` in the same tick begins the
-        next.
+    start : In(1), windows : In(4), abort : In(1)
     by_reference : In(1), earliest, latest : In(16)
-        As of the block :data:`~quantacore.gateware.layouts.herald.HERALD`; the first is taken at
-        the start, the others act on the words of the next tick on.
+        As of :class:`~quantacore.gateware.herald.path.HeraldPath`; the first is taken at the
+        start, the others act on the words of the next tick on.
     edges_1 : In(samples)
         Edges of the reference.
+    found_3 : In(1)
+        A pattern that may decide holds.
     write : In(1), write_index : In(4), write_data : In(19)
         An entry of table ``DECIDE``.
     counting : Out(1), count : Out(16), shift : Out(range(samples))
         For :class:`~quantacore.gateware.herald.gate.WindowGate`; from ``WINDOW_LEAD`` ticks on.
     age_1 : Out(17)
         Ticks since the start.
-    active_1 : Out(1)
-        The word is in an attempt.
+    live : Out(3)
+        The words of the last three ticks, newest first, may still be decided.
     timed_2 : Out(1)
         Windows are counted from this word or one before.
-    last_2, missing_2, double_2 : Out(1)
-        With this word the attempt is over: all windows closed, the reference is missing, or there
-        is a second one.
+    last_2, void_2 : Out(1)
+        With this word the attempt is over: all windows closed, or the reference is missing or a
+        second one.
+    decides_3 : Out(1)
+        This word is the one that decides: ``decided`` is high in the next tick.
+    within_3 : Out(1)
+        It is in an attempt, be it aborted later or not.
+    busy, decided : Out(1), outcome : Out(Outcome), missing, double : Out(1)
     """
 
     def __init__(self, *, samples):
         self.samples = samples
         super().__init__({
-            "start": In(1), "windows": In(WINDOWS), "stop": In(1),
+            "start": In(1), "windows": In(WINDOWS), "abort": In(1),
             "by_reference": In(1), "earliest": In(TICK_BITS), "latest": In(TICK_BITS),
-            "edges_1": In(samples),
+            "edges_1": In(samples), "found_3": In(1),
             "write": In(1), "write_index": In(WINDOWS), "write_data": In(WINDOW_BITS),
             "counting": Out(1), "count": Out(TICK_BITS), "shift": Out(range(samples)),
-            "age_1": Out(AGE_BITS), "active_1": Out(1), "timed_2": Out(1),
-            "last_2": Out(1), "missing_2": Out(1), "double_2": Out(1),
+            "age_1": Out(AGE_BITS), "live": Out(3), "timed_2": Out(1), "last_2": Out(1),
+            "void_2": Out(1), "decides_3": Out(1), "within_3": Out(1),
+            "busy": Out(1), "decided": Out(1), "outcome": Out(Outcome),
+            "missing": Out(1), "double": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         samples, edges = self.samples, self.edges_1
+        active_1, live_2, live_3 = self.live
         sample_eighths = EIGHTHS // samples
 
-        # The last eighth that counts, whatever the windows: 0 stands for the least there is.
+        # The last eighth that counts, by the windows armed; 0 stands for the least there is.
+        # Whether it is in the first words is found when it is written.
+        entry = data.StructLayout({"eighth": WINDOW_BITS, "short": 1})
         least = EIGHTHS * WINDOW_LEAD
-        write, (read,) = table_memory(m, "decide", width=WINDOW_BITS, depth=1 << WINDOWS,
-                                      init=[least - 1] * (1 << WINDOWS))
+        write, (read,) = table_memory(m, "decide", width=entry, depth=1 << WINDOWS,
+                                      init=[{"eighth": least - 1, "short": 1}] * (1 << WINDOWS))
         m.d.comb += [
             write.en.eq(self.write), write.addr.eq(self.write_index), read.addr.eq(self.windows),
-            write.data.eq(Mux(self.write_data == 0, least - 1, self.write_data - 1)),
+            write.data.eighth.eq(Mux(self.write_data == 0, least - 1, self.write_data - 1)),
+            write.data.short.eq(self.write_data <= least),
         ]
-        last_eighth = Signal(WINDOW_BITS)
-        last_tick, last_part = last_eighth[3:], last_eighth[:3]
+        last = Signal(entry)
+        last_tick, last_part = last.eighth[3:], last.eighth[:3]
         by_reference, begun = Signal(), Signal()
         m.d.sync += begun.eq(self.start)
         with m.If(self.start):
-            m.d.sync += [last_eighth.eq(read.data), by_reference.eq(self.by_reference)]
+            m.d.sync += [last.eq(read.data), by_reference.eq(self.by_reference)]
 
         # Which words the reference counts in: their numbers are compared a tick ahead.
         before_earliest, before_latest = Signal(TICK_BITS), Signal(TICK_BITS)
@@ -113,14 +123,14 @@ class AttemptTimer(wiring.Component):
                 m.d.comb += sample.eq(i)
         counts = Signal()
         m.d.comb += [
-            counts.eq(self.active_1 & by_reference & edges.any()),
+            counts.eq(active_1 & by_reference & edges.any()),
             found.eq(counts & ~found_before & (at_earliest | past_earliest)),
             timed.eq(found | (begun & ~by_reference)),
         ]
         double, missing = Signal(), Signal()
         m.d.comb += [
             double.eq(counts & (found_before | (found & several(edges)))),
-            missing.eq(self.active_1 & by_reference & at_latest & ~found_before & ~found),
+            missing.eq(active_1 & by_reference & at_latest & ~found_before & ~found),
         ]
         # The word after that is told of two ticks from now, with number WINDOW_LEAD.
         m.d.sync += [found_before.eq(found_before | found), self.count.eq(self.count + 1)]
@@ -138,8 +148,8 @@ class AttemptTimer(wiring.Component):
         m.d.comb += part.eq(last_part + Mux(by_reference, sample << exact_log2(sample_eighths), 0))
         later, now = Signal(), Signal()
         words, soon = Signal(WINDOW_LEAD + 1), Signal(WINDOW_LEAD)
-        ahead, last = Signal(4), Signal()
-        with m.If(last_tick < WINDOW_LEAD):
+        ahead, closes = Signal(4), Signal()
+        with m.If(last.short):
             m.d.comb += words.eq(C(1) << (last_tick[:2] + part[3]))
         m.d.sync += [
             soon.eq(soon[1:]),
@@ -151,12 +161,35 @@ class AttemptTimer(wiring.Component):
         with m.If(self.start):
             m.d.sync += [soon.eq(0), ahead.eq(0)]
         # `count` speaks of the word that is told of here three ticks later.
-        m.d.comb += last.eq(self.active_1 & (now | soon[0] | Mux(later, ahead[3], ahead[2])))
+        m.d.comb += closes.eq(active_1 & (now | soon[0] | Mux(later, ahead[3], ahead[2])))
 
-        over = last | missing | double
-        m.d.sync += [
-            self.active_1.eq(self.start | (self.active_1 & ~over & ~self.stop)),
-            self.timed_2.eq(~by_reference | found_before | found),
-            self.last_2.eq(last), self.missing_2.eq(missing), self.double_2.eq(double),
+        # What is not live is not decided. `within` is not undone by an abort.
+        kill, done, over = Signal(), Signal(), Signal()
+        missing_2, double_2, within_2 = Signal(), Signal(), Signal()
+        last_3, missing_3, double_3 = Signal(), Signal(), Signal()
+        m.d.comb += [
+            kill.eq(self.start | self.abort), over.eq(closes | missing | double),
+            done.eq(live_3 & (self.found_3 | last_3 | missing_3 | double_3)),
+            self.void_2.eq(missing_2 | double_2), self.decides_3.eq(done & ~kill),
         ]
+        m.d.sync += [
+            active_1.eq(self.start | (active_1 & ~over & ~self.abort & ~done)),
+            live_2.eq(active_1 & ~kill & ~done), live_3.eq(live_2 & ~kill & ~done),
+            within_2.eq(active_1 & ~done), self.within_3.eq(within_2 & ~done),
+            self.timed_2.eq(~by_reference | found_before | found),
+            self.last_2.eq(closes), missing_2.eq(missing), double_2.eq(double),
+            last_3.eq(self.last_2), missing_3.eq(missing_2), double_3.eq(double_2),
+            self.decided.eq(self.decides_3), self.missing.eq(missing_3),
+            self.double.eq(double_3),
+        ]
+        with m.If(self.found_3):
+            m.d.sync += self.outcome.eq(Outcome.SUCCESS)
+        with m.Elif(missing_3 | double_3):
+            m.d.sync += self.outcome.eq(Outcome.VOID)
+        with m.Else():
+            m.d.sync += self.outcome.eq(Outcome.FAILED)
+        with m.If(self.start):
+            m.d.sync += self.busy.eq(1)
+        with m.Elif(self.abort | self.decided):
+            m.d.sync += self.busy.eq(0)
         return m

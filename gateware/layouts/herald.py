@@ -181,10 +181,13 @@ class HeraldCodes(data.Struct):
     refused: 4
     #: The attempt was void.
     void: 4
+    #: All windows closed and no pattern held.
+    failed: 4
     give_limit: 1
     give_reinitialise: 1
     give_refused: 1
     give_void: 1
+    give_failed: 1
 
 
 class HeraldAction(data.Struct):

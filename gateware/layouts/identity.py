@@ -30,7 +30,9 @@ class Capabilities(data.Struct):
     simulated: 1
     decoder: 1
     sequencer: 1
-    reserved: 25
+    herald: 1
+    switches: 1
+    reserved: 23
 
 
 class Geometry(data.Struct):

@@ -61,7 +61,8 @@ DELAY_TICKS = 7
 UNTIL_TICKS = 7
 #: ``FREQ`` acts so many ticks after it was issued, and has that least dwell.
 FREQ_TICKS = 1
-#: From the tick that ends a ``WAITTRIG``, ``BARRIER`` or ``DEC`` to the next instruction.
+#: From the tick that ends a ``WAITTRIG``, ``BARRIER`` or ``DEC`` to the next instruction; so from
+#: the last tick of a ``BRH`` that goes on with the next word.
 TRIGGER_TICKS = 2
 #: From the last tick in which a wait could have ended to the instruction at its ``target``.
 TIMEOUT_TICKS = 5
@@ -181,6 +182,14 @@ class Source(enum.Enum, shape=4):
     VERDICT = 4
     #: Pauli frame of basis 0 in bits 0 to 7, of basis 1 in bits 8 to 15.
     FRAME = 5
+    #: Clicked cells of the herald's last attempt that was decided, a bit each.
+    CLICKED = 6
+    #: The herald's photonic qubits: values in bits 0 to 7, erasures in bits 8 to 15.
+    SITES = 7
+    #: The herald's Pauli frame: XOR over all verdicts.
+    HERALD_FRAME = 8
+    #: Number of the herald's last attempt.
+    ATTEMPT = 9
 
 
 class Fault(enum.Enum, shape=4):
@@ -197,7 +206,7 @@ class Fault(enum.Enum, shape=4):
     LOOP_OVERFLOW = 4
     #: ``LOOP`` with a count of 0, or without a body.
     LOOP_EMPTY = 5
-    #: ``BR`` or ``JMP`` out of more loops than there are.
+    #: ``BR``, ``JMP`` or ``BRH`` out of more loops than there are.
     LOOP_UNDERFLOW = 6
     #: ``WAITUNTIL`` a time that is past, too near, or more than 2**48 ticks ahead.
     LATE = 7
@@ -334,10 +343,13 @@ class WaitWord(data.Struct):
 
     An instruction issued in tick T looks at the world from T + 1 to T + ``timeout``. If that ends
     without what it waits for, the program goes on at ``target`` (``BRH``: at the table's entry 16).
-    ``mask``: the inputs (``WAITTRIG``) or peers (``BARRIER``) that count; the ``BRH`` table has
-    entries of ``2**(mask & 7)`` words; ``DEC``: bit 0 is the basis, bit 1 asks for the frame after
-    the last window of a shot. ``rd`` gets the ticks waited (``WAITTRIG``, ``BARRIER``), the pattern
-    or 16 (``BRH``), the frame or 0 (``DEC``). No dwell.
+    ``mask``: the inputs (``WAITTRIG``) or peers (``BARRIER``) that count; ``DEC``: bit 0 is the
+    basis, bit 1 asks for the frame after the last window of a shot; the ``BRH`` table has entries
+    of ``2**(mask & 7)`` words, and ``BRH`` leaves ``mask >> 3 & 7`` loops when it goes there.
+    ``mode`` bit 0 of ``BRH``: after a timeout the program goes on with the next word instead, in
+    tick T + ``timeout`` + :data:`TRIGGER_TICKS`, in its loops: a ``BRH`` may be the last word of a
+    loop of attempts. ``rd`` gets the ticks waited (``WAITTRIG``, ``BARRIER``), the pattern or 16
+    (``BRH``), the frame or 0 (``DEC``). No dwell.
     """
 
     op: Op
@@ -469,7 +481,8 @@ class SynWord(data.Struct):
     """``SYN``: word ``word`` of a round's bits, basis 0 from ``ra``, basis 1 from ``rb``.
 
     With ``push`` the round is complete and goes to the decoder. Its number is that of the round
-    pushed before plus one, or 0 with ``first``.
+    pushed before plus one, or 0 with ``first``. ``erasures``: sites that the herald says are erased
+    (``COMMAND_LATENCY`` ticks after the issue) are erased in this round, site by site.
     """
 
     op: Op
@@ -480,7 +493,7 @@ class SynWord(data.Struct):
     first: 1
     last: 1
     raw: 1
-    reserved_2: 1
+    erasures: 1
     rb: 4
     reserved_3: 8
     ra: 4

@@ -18,7 +18,6 @@ from quantacore.gateware.layouts.instructions import (
     BranchWord,
     Condition,
     Fault,
-    GetWord,
     JumpWord,
     LiWord,
     LoopWord,
@@ -43,6 +42,8 @@ _KNOWN = (Op.LOOP, Op.JMP, Op.CALL, Op.RET, Op.BR, Op.HALT, Op.DELAY, Op.WAITUNT
           Op.BARRIER, Op.BRH, Op.DEC, Op.ARM, Op.LDT, Op.LI, Op.ALU, Op.GET, Op.SYN)
 _WAITS = (Op.WAITTRIG, Op.BARRIER, Op.BRH, Op.DEC)
 _BASES = 2
+#: Bit of a ``BRH`` that goes on with the next word.
+_ONWARD = WaitWord.as_shape()["mode"].offset
 
 
 class _Decoder(wiring.Component):
@@ -140,6 +141,8 @@ class Engine(wiring.Component):
         Pattern of a herald.
     frame_valid : In(2), frame : In(8).array(2), frame_last : In(2)
         Pauli frame of each basis after a window; whether that was a shot's last.
+    clicked : In(32), sites : In(16), herald_frame : In(8), attempt : In(32)
+        What ``GET`` reads of the herald.
     delta : In(signed(32))
         Answer to ``LDT``, three ticks after it was issued.
     command : Out(stream of Command)
@@ -181,6 +184,10 @@ class Engine(wiring.Component):
     frame_valid: In(_BASES)
     frame: In(8).array(_BASES)
     frame_last: In(_BASES)
+    clicked: In(32)
+    sites: In(16)
+    herald_frame: In(8)
+    attempt: In(32)
     delta: In(signed(32))
     command: Out(stream.Signature(Command, always_ready=True))
     preset: In(1)
@@ -218,7 +225,8 @@ class Engine(wiring.Component):
         m.d.sync += [issue.eq(take), remaining.eq(remaining - 1)]
         due = Signal()
         m.d.comb += due.eq(remaining == 2)
-        waiting, until, waits = Signal(), Signal(), Signal()
+        waiting, until, waits, onward = Signal(), Signal(), Signal(), Signal()
+        wanted = {source: Signal(name=f"wants_{source.name.lower()}") for source in Source}
         with m.If(take):
             m.d.sync += [
                 word.eq(fetch.word), place.eq(fetch.pc), next_place.eq(fetch.pc + 1),
@@ -228,9 +236,13 @@ class Engine(wiring.Component):
                 waiting.eq(decode.waits), waits.eq(decode.waits),
                 until.eq(decode.known[_KNOWN.index(Op.WAITUNTIL)]
                          | decode.known[_KNOWN.index(Op.DELAY)]),
+                onward.eq(decode.known[_KNOWN.index(Op.BRH)] & fetch.word[_ONWARD]),
                 first.eq(0),
             ]
             m.d.sync += [flag.eq(decode.known[i]) for i, flag in enumerate(known.values())]
+            m.d.sync += [
+                flag.eq(decode.known[_KNOWN.index(Op.GET)] & (fetch.word[60:] == source.value))
+                for source, flag in wanted.items()]
         with m.Elif(due & ~waits & ~until & self.running & ~first):
             m.d.sync += open_.eq(1)
 
@@ -267,37 +279,38 @@ class Engine(wiring.Component):
         now, past_tick = Signal(64), Signal(32)
         with m.If(go):
             m.d.sync += now.eq(self.tick)
-        # What GET finds are inputs of the tick of issue.
         inputs_before = Signal(8)
         m.d.sync += inputs_before.eq(self.triggers)
 
         # Results, none in the same clock as another: every instruction that has one lasts until
         # it is written. Whoever has none says 0.
         other, other_valid = Signal(32), Signal()
-        result_of_wait, waited_now = Signal(32), Signal()
+        looking = Signal()
+        result_of_wait = Signal(32)
         m.d.comb += [
             alu.start.eq(own & known[Op.ALU]), alu.function.eq(alu_word.function),
             alu.shift.eq(alu_word.shift), alu.x.eq(a), alu.y.eq(operand),
         ]
         verdict_seen, last_verdict = Signal(), Signal(4)
         frames = [Signal(8, name=f"frame_{basis}") for basis in range(_BASES)]
-        found = Signal(32)
-        with m.Switch(GetWord(word).source):
-            with m.Case(Source.TICK_LOW):
-                m.d.comb += found.eq(now[:32])
-            with m.Case(Source.TICK_HIGH):
-                m.d.comb += found.eq(past_tick)
-            with m.Case(Source.WAITED):
-                m.d.comb += found.eq(self.waited)
-            with m.Case(Source.INPUTS):
-                m.d.comb += found.eq(inputs_before)
-            with m.Case(Source.VERDICT):
-                m.d.comb += found.eq(Cat(last_verdict, verdict_seen))
-            with m.Case(Source.FRAME):
-                m.d.comb += found.eq(Cat(frames))
+        # What GET finds is there in the tick of issue, but for what strobes leave behind: that is
+        # there a tick later.
+        found, left_behind = Signal(32), Signal(16)
+
+        def chosen(sources):
+            return any_of(value & wanted[source].replicate(len(value))
+                          for source, value in sources.items())
+
+        m.d.sync += found.eq(chosen({
+            Source.TICK_LOW: self.tick[:32], Source.TICK_HIGH: past_tick,
+            Source.WAITED: self.waited, Source.INPUTS: self.triggers,
+            Source.CLICKED: self.clicked, Source.SITES: self.sites,
+            Source.HERALD_FRAME: self.herald_frame, Source.ATTEMPT: self.attempt,
+        }))
+        m.d.comb += left_behind.eq(chosen({
+            Source.VERDICT: Cat(last_verdict, verdict_seen), Source.FRAME: Cat(frames)}))
         got_tick = Signal()
-        m.d.sync += got_tick.eq(
-            own & known[Op.GET] & (GetWord(word).source == Source.TICK_LOW))
+        m.d.sync += got_tick.eq(own & wanted[Source.TICK_LOW])
         with m.If(got_tick):
             m.d.sync += past_tick.eq(now[32:])
         answer = Signal(2)
@@ -306,19 +319,20 @@ class Engine(wiring.Component):
         with m.If(own & known[Op.LI]):
             m.d.sync += [other.eq(LiWord(word).value), other_valid.eq(1)]
         with m.If(own & known[Op.GET]):
-            m.d.sync += [other.eq(found), other_valid.eq(1)]
+            m.d.sync += [other.eq(found | left_behind), other_valid.eq(1)]
         with m.If(answer[1]):
             m.d.sync += [other.eq(self.delta), other_valid.eq(1)]
 
-        # Written a clock later. A wait writes what it would leave if it ended, in every tick.
+        # Written a clock later. A wait writes what it would leave if it ended, for every tick, in
+        # the tick after: the next instruction may be issued in the one after that.
         result, result_index, result_valid = Signal(32), Signal(range(REGISTERS)), Signal()
         m.d.sync += [
-            result.eq(alu.result | other | result_of_wait), result_index.eq(fields.rd),
-            result_valid.eq(alu.valid | other_valid | waited_now),
+            result.eq(alu.result | other), result_index.eq(fields.rd),
+            result_valid.eq(alu.valid | other_valid | looking),
         ]
         sweep = Signal(range(REGISTERS))
         asked, asked_index, asked_value = Signal(), Signal(range(REGISTERS)), Signal(32)
-        m.d.comb += [write.addr.eq(result_index), write.data.eq(result),
+        m.d.comb += [write.addr.eq(result_index), write.data.eq(result | result_of_wait),
                      write.en.eq(result_valid)]
         with m.If(self.clearing):
             m.d.comb += [write.addr.eq(sweep), write.data.eq(0), write.en.eq(1)]
@@ -364,9 +378,10 @@ class Engine(wiring.Component):
             fetch.push.eq(go & known[Op.LOOP] & ~loops_full), fetch.single.eq(loop.span == 1),
             fetch.first.eq(next_place), fetch.last.eq(place + loop.span),
         ]
-        pops = Signal(LOOP_LEVELS + 1)
+        pops, leaves = Signal(LOOP_LEVELS + 1), Signal(3)
         m.d.comb += pops.eq(Cat(C(1, 1), fetch.active))
-        few_loops = ~(pops >> jump.pop)[0]
+        m.d.sync += leaves.eq(Mux(known[Op.BRH], WaitWord(word).mask[3:6], jump.pop))
+        few_loops = ~(pops >> leaves)[0]
 
         m.d.comb += [compare.condition.eq(branch_word.condition), compare.x.eq(a),
                      compare.y.eq(operand)]
@@ -390,8 +405,12 @@ class Engine(wiring.Component):
         taken = branches[1] & compare.holds
         jumps, left, few_left = Signal(), Signal(), Signal()
         m.d.comb += [jumps.eq(always[1] | taken), fetch.pop.eq(left),
-                     fetch.pop_levels.eq(jump.pop)]
-        m.d.sync += [left.eq(escapes[1] | taken), few_left.eq(few_loops)]
+                     fetch.pop_levels.eq(leaves)]
+        found_verdict, missed = Signal(), Signal()
+        m.d.sync += [
+            left.eq(escapes[1] | taken | found_verdict | missed & known[Op.BRH]),
+            few_left.eq(few_loops),
+        ]
 
         # ------------------------------------------------ waits
         wait = WaitWord(word)
@@ -439,7 +458,7 @@ class Engine(wiring.Component):
             m.d.sync += [any_frame.eq(0), last_frame.eq(0)]
 
         # The tick that ends it.
-        looking, expired = Signal(), Signal()
+        expired = Signal()
         frame_here = Signal(_BASES)
         m.d.sync += expired.eq(due & waiting)
         m.d.comb += [
@@ -447,45 +466,46 @@ class Engine(wiring.Component):
             frame_here.eq(Mux(of_shot, last_frame | self.frame_valid & self.frame_last,
                               any_frame | self.frame_valid)),
         ]
-        met_here, met_verdict = Signal(), Signal()
+        met_here, met_verdict, goes_on = Signal(), Signal(), Signal()
         m.d.comb += [
             met_here.eq(known[Op.WAITTRIG] & seen | known[Op.BARRIER] & gathered
                         | known[Op.DEC] & frame_here.bit_select(basis, 1)),
             met_verdict.eq(known[Op.BRH] & (verdict_waits | self.verdict_valid)),
+            # The next word is fetched already.
+            goes_on.eq(met_here | expired & onward & ~met_verdict),
         ]
         ends_here = looking & (met_here | met_verdict | expired)
         m.d.sync += [met.eq(met_here | met_verdict), over.eq(ends_here)]
         with m.If(ends_here):
             m.d.sync += waiting.eq(0)
-        with m.If(looking & met_here):
+        with m.If(looking & goes_on):
             m.d.sync += open_.eq(1)
         # An entry of a table takes a clock to be found; the one of the timeout is known before.
-        found_verdict, missed_entry = Signal(), Signal(range(PROGRAM_DEPTH))
-        found_entry = Signal(range(PROGRAM_DEPTH))
+        found_entry, missed_entry = (Signal(range(PROGRAM_DEPTH), name=name)
+                                     for name in ("found_entry", "missed_entry"))
         m.d.sync += [
             found_verdict.eq(looking & met_verdict),
             found_entry.eq(Mux(self.verdict_valid, self.verdict, last_verdict) << wait.mask[:3]),
             missed_entry.eq(wait.target + Mux(known[Op.BRH], 16 << wait.mask[:3], 0)),
         ]
-        missed = looking & expired & ~met_here & ~met_verdict
+        m.d.comb += missed.eq(looking & expired & ~met_here & ~met_verdict & ~onward)
 
-        # WAITTRIG, BARRIER and DEC may be followed by the next instruction two ticks later, so
-        # they leave their result in every tick; BRH has time.
+        # What a wait leaves, a tick later: then all of it is in registers.
         lasted = Signal(32)
         m.d.sync += lasted.eq(elapsed)
         with m.If(over):
             m.d.sync += self.waited.eq(lasted)
-        m.d.comb += waited_now.eq(looking | over & known[Op.BRH])
-        with m.If(known[Op.BRH]):
-            m.d.comb += result_of_wait.eq(
-                Mux(over, Mux(met, last_verdict, 16), 0))
-        with m.Elif(looking & known[Op.DEC]):
-            for i in range(_BASES):
-                with m.If((basis == i) & frame_here[i]):
-                    m.d.comb += result_of_wait.eq(
-                        Mux(self.frame_valid[i], self.frame[i], frames[i]))
-        with m.Elif(looking):
-            m.d.comb += result_of_wait.eq(elapsed)
+        left_ticks, left_pattern, left_frame = Signal(), Signal(), Signal(_BASES)
+        m.d.sync += [
+            left_ticks.eq(looking & (known[Op.WAITTRIG] | known[Op.BARRIER])),
+            left_pattern.eq(looking & known[Op.BRH]),
+        ]
+        for i in range(_BASES):
+            m.d.sync += left_frame[i].eq(looking & known[Op.DEC] & (basis == i) & frame_here[i])
+        m.d.comb += result_of_wait.eq(
+            lasted & left_ticks.replicate(32)
+            | Mux(met, last_verdict, 16) & left_pattern.replicate(5)
+            | any_of(frame & left_frame[i].replicate(8) for i, frame in enumerate(frames)))
 
         # ------------------------------------------------ times that are not in the word
         # What is left of them, counted from the second tick, in two halves.

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quantacore.gateware.layouts.decoder import DecoderShape
+from quantacore.gateware.layouts.herald import SITES
 from quantacore.gateware.layouts.instructions import Op, SynWord
 from quantacore.gateware.sequencer.command import Command
 
@@ -16,7 +17,8 @@ _WORD = 32
 class SyndromePort(wiring.Component):
     """Puts a round together from ``SYN`` instructions.
 
-    Bits that no ``SYN`` of the round brought are 0, and so are erasures.
+    Bits that no ``SYN`` of the round brought are 0. A site is erased in the round if it was with a
+    ``SYN`` of the round that has ``erasures``; the decoder's further sites never are.
 
     Parameters
     ----------
@@ -25,6 +27,8 @@ class SyndromePort(wiring.Component):
     Members
     -------
     commands : In(stream of Command)
+    erased : In(8)
+        The herald's erased sites, in the tick of the command.
     rounds : Out(stream of rounds)
         The clock after the command of a ``SYN`` with ``push``.
     """
@@ -35,6 +39,7 @@ class SyndromePort(wiring.Component):
         self.shape = shape
         super().__init__({
             "commands": In(stream.Signature(Command, always_ready=True)),
+            "erased": In(SITES),
             "rounds": Out(stream.Signature(shape.round_word, always_ready=True)),
         })
 
@@ -56,7 +61,12 @@ class SyndromePort(wiring.Component):
                         m.d.sync += part.eq(brought)
                     with m.Elif(fresh):
                         m.d.sync += part.eq(0)
-            m.d.sync += fresh.eq(syn.push)
+            sites = min(SITES, len(round_.erased))
+            m.d.sync += [
+                round_.erased.eq(Mux(fresh, 0, round_.erased)
+                                 | Mux(syn.erasures, self.erased[:sites], 0)),
+                fresh.eq(syn.push),
+            ]
         with m.If(taken & syn.push):
             m.d.sync += [
                 round_.number.eq(Mux(syn.first, 0, number)),

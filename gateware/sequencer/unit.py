@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from quantacore.gateware.csr import CsrSignature, RegisterBank
 from quantacore.gateware.layouts.decoder import BASES, DecoderShape
+from quantacore.gateware.layouts.herald import CELLS, SITES
 from quantacore.gateware.layouts.instructions import (
     PROGRAM_DEPTH,
     REGISTERS,
@@ -66,12 +67,16 @@ class SequencerUnit(wiring.Component):
         Tick counter.
     emergency : In(1)
         The emergency stop's pin. What it does stays until the host releases it.
-    triggers, peers, barrier, verdict_valid, verdict, delta
+    triggers, peers, barrier, verdict_valid, verdict, delta, clicked, sites, herald_frame, attempt
         See :class:`~quantacore.gateware.sequencer.engine.Engine`.
     frame, frame_valid, frame_last : In
         The decoder's Pauli frames, as for the engine.
     commands : Out(stream of Command)
         Every instruction, COMMAND_LATENCY ticks after its own.
+    running : Out(1)
+        A program runs, or waits for its start time.
+    in_emergency : Out(1)
+        From ``emergency``, or the host's, until the host's release.
     ttl : Out(16), route : Out(8)
         See :class:`~quantacore.gateware.sequencer.outputs.Outputs`.
     samples : Out(signed(16)).array(channels)
@@ -96,8 +101,11 @@ class SequencerUnit(wiring.Component):
             "emergency": In(1),
             "triggers": In(TRIGGER_INPUTS), "peers": In(PEERS), "barrier": Out(1),
             "verdict_valid": In(1), "verdict": In(4), "delta": In(signed(32)),
+            "clicked": In(CELLS), "sites": In(2 * SITES), "herald_frame": In(8),
+            "attempt": In(32),
             "frame": In(8).array(BASES), "frame_valid": In(BASES), "frame_last": In(BASES),
-            "commands": Out(stream.Signature(Command, always_ready=True)),
+            "commands": Out(stream.Signature(Command, always_ready=True)), "running": Out(1),
+            "in_emergency": Out(1),
             "ttl": Out(TTL_LINES), "route": Out(8),
             "samples": Out(signed(SAMPLE_BITS)).array(channels),
             "records": Out(stream.Signature(64)),
@@ -149,7 +157,7 @@ class SequencerUnit(wiring.Component):
         with m.Elif(action.release):
             m.d.sync += stopped.eq(0)
         emergency = Signal()
-        m.d.comb += emergency.eq(stopped | emergency_now)
+        m.d.comb += [emergency.eq(stopped | emergency_now), self.in_emergency.eq(emergency)]
 
         # Start. What plays is chosen at the start, and stays whatever becomes of the slots.
         start, waits = Signal(), Signal()
@@ -195,9 +203,11 @@ class SequencerUnit(wiring.Component):
         # The world.
         m.d.comb += [
             engine.triggers.eq(self.triggers), engine.peers.eq(self.peers),
-            self.barrier.eq(engine.barrier),
+            self.barrier.eq(engine.barrier), self.running.eq(engine.running),
             engine.verdict_valid.eq(self.verdict_valid), engine.verdict.eq(self.verdict),
             engine.delta.eq(self.delta),
+            engine.clicked.eq(self.clicked), engine.sites.eq(self.sites),
+            engine.herald_frame.eq(self.herald_frame), engine.attempt.eq(self.attempt),
             engine.frame_valid.eq(self.frame_valid), engine.frame_last.eq(self.frame_last),
         ]
         for basis in range(BASES):
@@ -208,6 +218,7 @@ class SequencerUnit(wiring.Component):
         if self.decoder is not None:
             m.submodules.syndrome = syndrome = SyndromePort(self.decoder)
             followers.append(syndrome.commands)
+            m.d.comb += syndrome.erased.eq(self.sites[SITES:])
             connect_streams(m, syndrome.rounds, wiring.flipped(self.rounds))
         for follower in (self.commands, *followers):
             m.d.comb += [follower.valid.eq(engine.command.valid),

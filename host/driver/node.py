@@ -79,7 +79,7 @@ class Identity:
         Length of a tick in picoseconds, exact.
     channels, samples, buffer_depth, bins : int
         Detector inputs, samples per tick, records in the buffer, bins of the histogram.
-    fine, histogram, discipline, uart, simulated, decoder, sequencer : bool
+    fine, histogram, discipline, uart, simulated, decoder, sequencer, herald, switches : bool
         What this build has.
     """
 
@@ -99,6 +99,8 @@ class Identity:
     simulated: bool
     decoder: bool
     sequencer: bool
+    herald: bool
+    switches: bool
 
     @property
     def clock_hz(self):

@@ -15,13 +15,16 @@ __all__ = [
     "HistogramControl", "HistogramFlags", "DecoderControl", "DecoderStatus", "DecoderSizes",
     "Table", "LoadAddress", "FrameState", "DecoderFlags", "SequencerSizes", "SequencerAction",
     "SequencerState", "Fault", "SequencerStatus", "LoadTarget", "SequencerLoadAddress",
-    "SlotCommand", "SlotStatus", "SequencerFlags", "IdentityRegisters", "LinkRegisters",
-    "TimingRegisters", "TaggerRegisters", "HistogramRegisters", "DecoderRegisters",
-    "SequencerRegisters", "NodeRegisters", "MAP_CRC",
+    "SlotCommand", "SlotStatus", "SequencerFlags", "Role", "HeraldControl", "HeraldCodes",
+    "HeraldAction", "HeraldStatus", "HeraldTable", "HeraldAddress", "HeraldFlags", "SwitchSizes",
+    "SwitchControl", "SwitchAction", "RouteState", "SwitchStatus", "RouteLoad", "RouteAddress",
+    "RouteLoading", "Refusal", "RefusedRequest", "SwitchFlags", "IdentityRegisters",
+    "LinkRegisters", "TimingRegisters", "TaggerRegisters", "HistogramRegisters", "DecoderRegisters",
+    "SequencerRegisters", "HeraldRegisters", "SwitchesRegisters", "NodeRegisters", "MAP_CRC",
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0xe7498ce3
+MAP_CRC = 0x73a163b6
 
 
 class Protocol(Fields):
@@ -41,7 +44,8 @@ class Capabilities(Fields):
     """Which optional blocks this build has."""
 
     __slots__ = (
-        "fine", "histogram", "discipline", "uart", "simulated", "decoder", "sequencer", "reserved",
+        "fine", "histogram", "discipline", "uart", "simulated", "decoder", "sequencer", "herald",
+        "switches", "reserved",
     )
     LAYOUT = {
         "fine": (0, 1, None),
@@ -51,7 +55,9 @@ class Capabilities(Fields):
         "simulated": (4, 1, None),
         "decoder": (5, 1, None),
         "sequencer": (6, 1, None),
-        "reserved": (7, 25, None),
+        "herald": (7, 1, None),
+        "switches": (8, 1, None),
+        "reserved": (9, 23, None),
     }
 
 
@@ -469,6 +475,294 @@ class SequencerFlags(Fields):
         "start_refused": (7, 1, None),
         "start_late": (8, 1, None),
         "syndrome_lost": (9, 1, None),
+    }
+
+
+class Role(enum.IntEnum):
+    """Who starts attempts and who decides."""
+
+    SOLO = 0
+    STATION = 1
+    FOLLOWER = 2
+
+
+class HeraldControl(Fields):
+    """Switches of the herald unit."""
+
+    __slots__ = (
+        "enable", "by_reference", "reference", "role", "trigger", "trigger_line", "record_success",
+        "record_failed", "record_void", "falling",
+    )
+    LAYOUT = {
+        "enable": (0, 1, None),
+        "by_reference": (1, 1, None),
+        "reference": (2, 4, None),
+        "role": (6, 2, Role),
+        "trigger": (8, 1, None),
+        "trigger_line": (9, 3, None),
+        "record_success": (12, 1, None),
+        "record_failed": (13, 1, None),
+        "record_void": (14, 1, None),
+        "falling": (15, 8, None),
+    }
+
+
+class HeraldCodes(Fields):
+    """Verdicts that are no pattern, for ``BRH``: each is given only if its bit is set."""
+
+    __slots__ = (
+        "limit", "reinitialise", "refused", "void", "failed", "give_limit", "give_reinitialise",
+        "give_refused", "give_void", "give_failed",
+    )
+    LAYOUT = {
+        "limit": (0, 4, None),
+        "reinitialise": (4, 4, None),
+        "refused": (8, 4, None),
+        "void": (12, 4, None),
+        "failed": (16, 4, None),
+        "give_limit": (20, 1, None),
+        "give_reinitialise": (21, 1, None),
+        "give_refused": (22, 1, None),
+        "give_void": (23, 1, None),
+        "give_failed": (24, 1, None),
+    }
+
+
+class HeraldAction(Fields):
+    """Things to do, a bit each."""
+
+    __slots__ = (
+        "clear", "run", "abort", "clear_frame",
+    )
+    LAYOUT = {
+        "clear": (0, 1, None),
+        "run": (1, 1, None),
+        "abort": (2, 1, None),
+        "clear_frame": (3, 1, None),
+    }
+
+
+class HeraldStatus(Fields):
+    """What the unit is doing."""
+
+    __slots__ = (
+        "busy", "waits", "off", "settling", "saturated", "limit", "reinitialise", "detectors",
+    )
+    LAYOUT = {
+        "busy": (0, 1, None),
+        "waits": (1, 1, None),
+        "off": (2, 1, None),
+        "settling": (3, 1, None),
+        "saturated": (4, 1, None),
+        "limit": (5, 1, None),
+        "reinitialise": (6, 1, None),
+        "detectors": (7, 8, None),
+    }
+
+
+class HeraldTable(enum.IntEnum):
+    """What a write to ``table_data`` sets; the number in brackets is the index."""
+
+    OPEN = 0
+    CLOSE = 1
+    ACCEPT = 2
+    CONTRIBUTION = 3
+    COUNT = 4
+    PATTERN = 5
+    DECIDE = 6
+    SITE = 7
+
+
+class HeraldAddress(Fields):
+    """Where the next word of ``table_data`` goes; the index then grows by one."""
+
+    __slots__ = (
+        "index", "table",
+    )
+    LAYOUT = {
+        "index": (0, 8, None),
+        "table": (8, 4, HeraldTable),
+    }
+
+
+class HeraldFlags(Fields):
+    """Things that went wrong."""
+
+    __slots__ = (
+        "missing_reference", "double_reference", "aborted", "route_moved", "saturated", "refused",
+        "record_lost", "table_busy", "peer_lost",
+    )
+    LAYOUT = {
+        "missing_reference": (0, 1, None),
+        "double_reference": (1, 1, None),
+        "aborted": (2, 1, None),
+        "route_moved": (3, 1, None),
+        "saturated": (4, 1, None),
+        "refused": (5, 1, None),
+        "record_lost": (6, 1, None),
+        "table_busy": (7, 1, None),
+        "peer_lost": (8, 1, None),
+    }
+
+
+class SwitchSizes(Fields):
+    """What this build has; all 0 where there are no switches."""
+
+    __slots__ = (
+        "switches", "routes_log2", "drive_bits", "monitor_bits",
+    )
+    LAYOUT = {
+        "switches": (0, 4, None),
+        "routes_log2": (4, 4, None),
+        "drive_bits": (8, 5, None),
+        "monitor_bits": (13, 5, None),
+    }
+
+
+class SwitchControl(Fields):
+    """Switches of the switches."""
+
+    __slots__ = (
+        "enable", "failover", "hold",
+    )
+    LAYOUT = {
+        "enable": (0, 1, None),
+        "failover": (1, 1, None),
+        "hold": (2, 1, None),
+    }
+
+
+class SwitchAction(Fields):
+    """Things to do, a bit each."""
+
+    __slots__ = (
+        "clear", "park", "disarm", "clear_counts",
+    )
+    LAYOUT = {
+        "clear": (0, 1, None),
+        "park": (1, 1, None),
+        "disarm": (2, 1, None),
+        "clear_counts": (3, 1, None),
+    }
+
+
+class RouteState(enum.IntEnum):
+    """What the switches are doing."""
+
+    OFF = 0
+    IDLE = 1
+    SETTLING = 2
+    HOLDING = 3
+    FAILING = 4
+    FAULT = 5
+    EMERGENCY = 6
+
+
+class SwitchStatus(Fields):
+    """What the switches are doing."""
+
+    __slots__ = (
+        "state", "settling", "route", "there", "failed_over", "armed", "reserved", "requested",
+        "out",
+    )
+    LAYOUT = {
+        "state": (0, 3, RouteState),
+        "settling": (3, 1, None),
+        "route": (4, 4, None),
+        "there": (8, 1, None),
+        "failed_over": (9, 1, None),
+        "armed": (10, 1, None),
+        "reserved": (11, 5, None),
+        "requested": (16, 8, None),
+        "out": (24, 8, None),
+    }
+
+
+class RouteLoad(Fields):
+    """What to do with a route of the table; of several, the first in this order."""
+
+    __slots__ = (
+        "begin", "commit", "discard", "reserved", "route",
+    )
+    LAYOUT = {
+        "begin": (0, 1, None),
+        "commit": (1, 1, None),
+        "discard": (2, 1, None),
+        "reserved": (3, 1, None),
+        "route": (4, 4, None),
+    }
+
+
+class RouteAddress(Fields):
+    """Where the next word of ``table_data`` goes; the word's number then grows by one."""
+
+    __slots__ = (
+        "word", "route",
+    )
+    LAYOUT = {
+        "word": (0, 5, None),
+        "route": (5, 4, None),
+    }
+
+
+class RouteLoading(Fields):
+    """What is being loaded."""
+
+    __slots__ = (
+        "words", "route", "active",
+    )
+    LAYOUT = {
+        "words": (0, 18, None),
+        "route": (18, 4, None),
+        "active": (22, 1, None),
+    }
+
+
+class Refusal(enum.IntEnum):
+    """Why a request was refused."""
+
+    NONE = 0
+    UNKNOWN = 1
+    FAULT = 2
+    EMERGENCY = 3
+    OFF = 4
+    LATE = 5
+
+
+class RefusedRequest(Fields):
+    """The last request that was refused."""
+
+    __slots__ = (
+        "route", "reason",
+    )
+    LAYOUT = {
+        "route": (0, 8, None),
+        "reason": (8, 3, Refusal),
+    }
+
+
+class SwitchFlags(Fields):
+    """Things that went wrong."""
+
+    __slots__ = (
+        "stuck_0", "stuck_1", "stuck_2", "stuck_3", "stuck_4", "stuck_5", "stuck_6", "stuck_7",
+        "failed_over", "fault", "refused", "late", "load_refused", "emergency",
+    )
+    LAYOUT = {
+        "stuck_0": (0, 1, None),
+        "stuck_1": (1, 1, None),
+        "stuck_2": (2, 1, None),
+        "stuck_3": (3, 1, None),
+        "stuck_4": (4, 1, None),
+        "stuck_5": (5, 1, None),
+        "stuck_6": (6, 1, None),
+        "stuck_7": (7, 1, None),
+        "failed_over": (8, 1, None),
+        "fault": (9, 1, None),
+        "refused": (10, 1, None),
+        "late": (11, 1, None),
+        "load_refused": (12, 1, None),
+        "emergency": (13, 1, None),
     }
 
 
@@ -1234,6 +1528,292 @@ class SequencerRegisters(RegisterBlock):
     )
 
 
+class HeraldRegisters(RegisterBlock):
+    """The herald unit. attempts = succeeded + failed + void (+ 1 in progress)."""
+
+    control = Register(
+        "herald.control", 0x4200, width=23, type=HeraldControl,
+        doc="Switches."
+    )
+    codes = Register(
+        "herald.codes", 0x4201, width=25, type=HeraldCodes,
+        doc="Verdicts that are no pattern."
+    )
+    action = Register(
+        "herald.action", 0x4202, width=4, access="wo", type=HeraldAction,
+        doc="Things to do."
+    )
+    status = Register(
+        "herald.status", 0x4203, width=15, access="ro", type=HeraldStatus,
+        doc="State."
+    )
+    reference_earliest = Register(
+        "herald.reference_earliest", 0x4204, width=16, unit="ticks",
+        doc="The reference counts from this tick of the attempt on."
+    )
+    reference_latest = Register(
+        "herald.reference_latest", 0x4205, width=16, unit="ticks",
+        doc="Without a reference up to this tick of the attempt, it is missing."
+    )
+    dead_ticks = Register(
+        "herald.dead_ticks", 0x4206, width=8, count=8, unit="ticks",
+        doc=(
+            "Edges closer than this to the last click, counted in whole ticks, are no clicks; 0: "
+            "all are."
+        )
+    )
+    attempts_limit = Register(
+        "herald.attempts_limit", 0x420e, unit="attempts",
+        doc="Attempts in a run; 0: no limit."
+    )
+    time_limit = Register(
+        "herald.time_limit", 0x420f, width=48, unit="ticks",
+        doc="Ticks in a run, from its first attempt; 0: no limit."
+    )
+    reinitialise_after = Register(
+        "herald.reinitialise_after", 0x4211, unit="attempts",
+        doc=(
+            "Attempts after which one ARM is answered with the code `reinitialise` instead; 0: "
+            "never."
+        )
+    )
+    saturation_gate = Register(
+        "herald.saturation_gate", 0x4212, width=24, unit="ticks",
+        doc="Gate of the rate that saturation is judged by."
+    )
+    saturation_clicks = Register(
+        "herald.saturation_clicks", 0x4213, width=16, unit="clicks",
+        doc="More clicks than this in a gate saturate a detector; 0: never."
+    )
+    backoff = Register(
+        "herald.backoff", 0x4214, unit="ticks",
+        doc="No attempts for so long after a detector was saturated."
+    )
+    table_address = Register(
+        "herald.table_address", 0x4215, width=12, access="wo", type=HeraldAddress,
+        doc="Where the next word of table_data goes, and what table_readback shows."
+    )
+    table_data = Register(
+        "herald.table_data", 0x4216, access="wo",
+        doc="A word for the tables; refused in an attempt, see flag table_busy."
+    )
+    table_readback = Register(
+        "herald.table_readback", 0x4217, access="ro",
+        doc="The word last written at table_address."
+    )
+    attempt = Register(
+        "herald.attempt", 0x4218, access="ro",
+        doc="Number of the last attempt; they count from 1."
+    )
+    frame = Register(
+        "herald.frame", 0x4219, width=8, access="ro",
+        doc="XOR of the Pauli bits of all verdicts."
+    )
+    clicked = Register(
+        "herald.clicked", 0x421a, access="ro",
+        doc="Clicked cells of the last attempt that was decided."
+    )
+    attempts = Register(
+        "herald.attempts", 0x421b, width=48, access="ro", unit="attempts",
+        doc="Attempts started."
+    )
+    succeeded = Register(
+        "herald.succeeded", 0x421d, width=48, access="ro", unit="attempts",
+        doc="Attempts in which a pattern held."
+    )
+    failed = Register(
+        "herald.failed", 0x421f, width=48, access="ro", unit="attempts",
+        doc="Attempts whose windows closed without."
+    )
+    void_reference = Register(
+        "herald.void_reference", 0x4221, width=48, access="ro", unit="attempts",
+        doc="Attempts with a missing or double reference."
+    )
+    void_aborted = Register(
+        "herald.void_aborted", 0x4223, width=48, access="ro", unit="attempts",
+        doc="Attempts that an ARM, the host or the end of a program cut off."
+    )
+    void_route = Register(
+        "herald.void_route", 0x4225, width=48, access="ro", unit="attempts",
+        doc="Attempts in which a route began to move."
+    )
+    void_peer = Register(
+        "herald.void_peer", 0x4227, width=48, access="ro", unit="attempts",
+        doc="Attempts that a peer did not make or did not confirm."
+    )
+    refused = Register(
+        "herald.refused", 0x4229, width=48, access="ro", unit="ARMs",
+        doc="ARMs that started no attempt."
+    )
+    records_lost = Register(
+        "herald.records_lost", 0x422b, width=48, access="ro", unit="records",
+        doc="Records that found their queue full."
+    )
+    flags = Register(
+        "herald.flags", 0x422d, width=9, access="w1c", type=HeraldFlags,
+        doc="Sticky errors and warnings; write ones to clear them, with their counts."
+    )
+    flag_counts = Register(
+        "herald.flag_counts", 0x422e, access="ro", count=9, unit="events",
+        doc=(
+            "How often each flag was raised since it was cleared; stops at the largest number. In "
+            "order: missing_reference, double_reference, aborted, route_moved, saturated, "
+            "refused, record_lost, table_busy, peer_lost."
+        )
+    )
+    flag_times = Register(
+        "herald.flag_times", 0x4237, width=64, access="ro", count=9, unit="ticks",
+        doc="When each flag was first raised since it was cleared."
+    )
+    counts = Register(
+        "herald.counts", 0x4300, access="ro", memory=256,
+        doc="64-bit counts, low word first; HeraldCount has their places."
+    )
+
+
+class SwitchesRegisters(RegisterBlock):
+    """Photonic switches. requests = changes + refused + superseded (+ those on their way). All
+    registers read 0, and none can be written, where the build has none.
+    """
+
+    sizes = Register(
+        "switches.sizes", 0x4400, width=18, access="ro", type=SwitchSizes,
+        doc="What this build has."
+    )
+    control = Register(
+        "switches.control", 0x4401, width=3, type=SwitchControl,
+        doc="Switches of the switches."
+    )
+    action = Register(
+        "switches.action", 0x4402, width=4, access="wo", type=SwitchAction,
+        doc="Things to do."
+    )
+    status = Register(
+        "switches.status", 0x4403, access="ro", type=SwitchStatus,
+        doc="State."
+    )
+    request = Register(
+        "switches.request", 0x4404, width=8, access="wo",
+        doc="Request a route now."
+    )
+    start_route = Register(
+        "switches.start_route", 0x4405, width=8,
+        doc="Route that is requested at start_time."
+    )
+    start_time = Register(
+        "switches.start_time", 0x4406, width=64, unit="ticks",
+        doc=(
+            "Writing it arms a request at exactly that tick; the drives change CHANGE_TICKS "
+            "later."
+        )
+    )
+    timeout = Register(
+        "switches.timeout", 0x4408, unit="ticks",
+        doc="Monitors that are out of range so long after the settle time are stuck."
+    )
+    debounce = Register(
+        "switches.debounce", 0x4409, width=24, unit="ticks",
+        doc=(
+            "A route that holds may be out of range in so many ticks in a row; in one more, "
+            "switches are stuck."
+        )
+    )
+    safe = Register(
+        "switches.safe", 0x440a, width=16, count=8,
+        doc=(
+            "Safe drive codes: of an emergency, of a fault, when parked, when not enabled. They "
+            "act from the next such event on."
+        )
+    )
+    load = Register(
+        "switches.load", 0x4412, width=8, access="wo", type=RouteLoad,
+        doc="Begin, commit, discard a route of the table."
+    )
+    table_address = Register(
+        "switches.table_address", 0x4413, width=9, access="wo", type=RouteAddress,
+        doc="Where the next word of table_data goes, and what table_readback shows."
+    )
+    table_data = Register(
+        "switches.table_data", 0x4414, access="wo",
+        doc="A word of the route that was begun."
+    )
+    table_readback = Register(
+        "switches.table_readback", 0x4415, access="ro",
+        doc="The word at table_address, as the table has it."
+    )
+    loading = Register(
+        "switches.loading", 0x4416, width=23, access="ro", type=RouteLoading,
+        doc="What is being loaded."
+    )
+    loaded = Register(
+        "switches.loaded", 0x4417, width=16, access="ro",
+        doc="Routes that may be requested, a bit each."
+    )
+    drives = Register(
+        "switches.drives", 0x4418, width=16, access="ro", count=8,
+        doc="Drive codes as they are."
+    )
+    monitors = Register(
+        "switches.monitors", 0x4420, width=16, access="ro", count=8,
+        doc="Readings of the power monitors."
+    )
+    settle_last = Register(
+        "switches.settle_last", 0x4428, access="ro", unit="ticks",
+        doc="From the last request whose route settled to the end of settling."
+    )
+    settle_max = Register(
+        "switches.settle_max", 0x4429, access="ro", unit="ticks",
+        doc="The longest such time since the counts were cleared."
+    )
+    requests = Register(
+        "switches.requests", 0x442a, access="ro", unit="requests",
+        doc="Requests of the sequencer, the host and at a time."
+    )
+    changes = Register(
+        "switches.changes", 0x442b, access="ro", unit="requests",
+        doc="Requests that were carried out."
+    )
+    restarts = Register(
+        "switches.restarts", 0x442c, access="ro", unit="requests",
+        doc="Of these, those that came while another route settled."
+    )
+    refused = Register(
+        "switches.refused", 0x442d, access="ro", unit="requests",
+        doc="Requests that were refused."
+    )
+    superseded = Register(
+        "switches.superseded", 0x442e, access="ro", unit="requests",
+        doc=(
+            "Requests in the tick of another: the sequencer's goes first, then the one at a time, "
+            "then the host's."
+        )
+    )
+    failovers = Register(
+        "switches.failovers", 0x442f, access="ro", unit="changes",
+        doc="Alternate routes that took over."
+    )
+    refused_last = Register(
+        "switches.refused_last", 0x4430, width=11, access="ro", type=RefusedRequest,
+        doc="The last request that was refused."
+    )
+    flags = Register(
+        "switches.flags", 0x4431, width=14, access="w1c", type=SwitchFlags,
+        doc="Sticky errors and warnings; write ones to clear them, with their counts."
+    )
+    flag_counts = Register(
+        "switches.flag_counts", 0x4432, access="ro", count=14, unit="events",
+        doc=(
+            "How often each flag was raised since it was cleared; stops at the largest number. In "
+            "order: stuck_0, stuck_1, stuck_2, stuck_3, stuck_4, stuck_5, stuck_6, stuck_7, "
+            "failed_over, fault, refused, late, load_refused, emergency."
+        )
+    )
+    flag_times = Register(
+        "switches.flag_times", 0x4440, width=64, access="ro", count=14, unit="ticks",
+        doc="When each flag was first raised since it was cleared."
+    )
+
+
 class NodeRegisters(Driver):
     """The registers of a node, by block."""
 
@@ -1245,3 +1825,5 @@ class NodeRegisters(Driver):
         self.histogram = HistogramRegisters(client)
         self.decoder = DecoderRegisters(client)
         self.sequencer = SequencerRegisters(client)
+        self.herald = HeraldRegisters(client)
+        self.switches = SwitchesRegisters(client)

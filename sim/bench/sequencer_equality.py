@@ -16,6 +16,7 @@ from quantacore.sim.bench.sequencer_probe import (
     TraceEntry,
     WorldEvent,
     delta,
+    herald,
     signatures,
 )
 from quantacore.sim.golden.sequencer import SequencerModel, fields
@@ -140,7 +141,7 @@ class BatchModel:
             until = begun + (NEVER if run.stop is None else run.stop + 1)
             # One that is stopped before its first instruction leaves `started` as it was.
             first = result["started"] if result["started"] > begun else until
-            model.start(first, run.world(begun, delta), pc=run.pc, since=begun + 1)
+            model.start(first, run.world(begun, delta, herald), pc=run.pc, since=begun + 1)
             model.advance(until)
             model.leave(result["ended"])
             commands += model.commands
@@ -150,7 +151,7 @@ class BatchModel:
                 about["started"] = begun + run.release + START_TICKS
             if model.state is SequencerState.RUNNING:
                 about |= {"halted": 0, "fault": Fault.NONE.value, "halt_code": code}
-            elif model.stopped + _END_TICKS < until:
+            elif max(model.stopped, model.wait_ended) + _END_TICKS < until:
                 about |= {"halted": int(model.state is SequencerState.HALTED),
                           "fault": model.fault.value, "halt_code": model.halt_code,
                           "stopped": model.stopped}

@@ -11,12 +11,13 @@ from amaranth import *
 from amaranth.lib import data, enum, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from quantacore.gateware.layouts.instructions import PROGRAM_DEPTH, Fault, LdtWord
+from quantacore.gateware.layouts.instructions import PROGRAM_DEPTH, Fault, LdtWord, Source
 from quantacore.gateware.sequencer.engine import Engine
 
 __all__ = [
     "ROW_WORDS", "RUNS", "TRACE_DEPTH", "RESULTS_SHOWN", "TRACE_SHOWN", "NEVER", "RowTarget",
-    "WorldEvent", "Run", "RunResult", "TraceEntry", "SequencerProbe", "delta", "signatures",
+    "WorldEvent", "Run", "RunResult", "TraceEntry", "SequencerProbe", "delta", "herald",
+    "signatures",
 ]
 
 #: Words of 64 bits that are written at once.
@@ -35,6 +36,9 @@ NEVER = (1 << 20) - 1
 
 _K = [0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD]
 _DELTA_K = 0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35
+#: Factor and width of what the herald shows.
+_HERALD = {Source.CLICKED: (0x9E3779B1, 32), Source.SITES: (0x85EBCA6B, 16),
+           Source.HERALD_FRAME: (0xC2B2AE35, 8), Source.ATTEMPT: (0x27D4EB2F, 32)}
 
 
 class RowTarget(enum.Enum, shape=2):
@@ -117,6 +121,12 @@ def delta(first, second, tick):
     """Difference of two photons' times that the probe answers in ``tick``: any number will do."""
     value = tick * _DELTA_K[0] + first * _DELTA_K[1] + second * _DELTA_K[2] & 0xFFFFFFFF
     return value - ((value & 1 << 31) << 1)
+
+
+def herald(source, tick):
+    """What the probe's herald shows in ``tick`` for a source of ``GET``: any number will do."""
+    factor, width = _HERALD[source]
+    return (tick * factor & 0xFFFFFFFF) >> 32 - width
 
 
 def signatures(ticks, words, a, b):
@@ -295,6 +305,10 @@ class SequencerProbe(wiring.Component):
                  + _product(pair.second, _DELTA_K[2], 32))[:32].as_signed()),
             engine.data_index.eq(Mux(self.done, self.data_index, pair.rd)),
         ]
+
+        for source, (factor, width) in _HERALD.items():
+            m.d.comb += getattr(engine, source.name.lower()).eq(
+                _product(tick, factor, 32)[32 - width:])
 
         # ------------------------------------------------ what came out
         issued = Signal(64)

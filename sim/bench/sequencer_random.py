@@ -78,7 +78,7 @@ class RandomRun:
     preset: tuple | None = None
     gap: int = 0
 
-    def world(self, begun, delta):
+    def world(self, begun, delta, herald=None):
         """The golden model's :class:`World` of this run, started in tick ``begun``."""
         return World(
             triggers=[(begun + time, triggers) for time, triggers, *_ in self.events],
@@ -87,7 +87,7 @@ class RandomRun:
                       if verdict is not None],
             frames=[[(begun + time, *frames[basis]) for time, *_, frames in self.events
                      if frames[basis] is not None] for basis in range(2)],
-            delta=delta)
+            delta=delta, herald=herald)
 
 
 @dataclass
@@ -229,8 +229,10 @@ class _Writer:
             self.plain()
         stride = 0 if self.random() < 0.8 else 1
         timeout = self.timeout()
-        self.put(encode(Op.BRH, timeout=timeout, rd=self.bits(4), target=self.here() + 1 & _MASK,
-                        mask=stride | self.bits(5) << 3), timeout + _WAIT_TICKS)
+        # Bits that mean nothing may be anything.
+        self.put(encode(Op.BRH, mode=self.bits(2), timeout=timeout, rd=self.bits(4),
+                        target=self.here() + 1 & _MASK, mask=stride | self.bits(2) << 6),
+                 timeout + _WAIT_TICKS)
         size = (BRH_ENTRIES - 1 << stride) + 1
         ways_out = self.random() < 0.3
         end = self.here() + size & _MASK
@@ -241,6 +243,46 @@ class _Writer:
                 self.put(Op.TAG.value | 1 << _DWELL | self.bits(16) << 48, 1)
         self.ticks += BRANCH_TICKS * self.times
         self.plain()
+
+    def attempts(self):
+        """A loop of attempts: its last word is a BRH that goes on, or leaves it for a table."""
+        count = 1 + self.bits(2)
+        times, levels = self.times, self.levels
+        if self.left() < count * 40 + 40 or levels == LOOP_LEVELS:
+            return self.plain()
+        at = len(self.words)
+        self.put(0, 0)
+        self.times, self.levels = times * count, levels + 1
+        self.deepest = max(self.deepest, levels + 1)
+        if self.random() < 0.8:
+            self.put(encode(Op.ARM, dwell=1, windows=self.bits(4)), 1)
+        for _ in range(self.bits(1) + self.bits(1)):
+            self.item()
+        if self.random() < 0.3 and levels + 1 < LOOP_LEVELS:
+            # Two loops end at the BRH, and are left at once.
+            inner = len(self.words)
+            turns = 1 + self.bits(1)
+            self.put(0, BRANCH_TICKS)
+            self.times *= turns
+            self.deepest = max(self.deepest, levels + 2)
+            self.plain()
+        else:
+            inner = None
+        timeout = 1 + self.bits(3)
+        brh = len(self.words)
+        self.put(encode(Op.BRH, mode=1, timeout=timeout, rd=self.bits(4),
+                        mask=(1 if inner is None else 2) << 3), timeout + _WAIT_TICKS)
+        self.times, self.levels = times, levels
+        if inner is not None:
+            self.words[inner] = encode(Op.LOOP, dwell=BRANCH_TICKS, span=brh - inner, count=turns)
+        self.words[at] = encode(Op.LOOP, dwell=BRANCH_TICKS, span=brh - at, count=count)
+        self.ticks += BRANCH_TICKS * times
+        self.show()
+        self.words[brh] |= self.here() << _WAIT_TARGET
+        for _ in range(BRH_ENTRIES - 1):
+            self.put(Op.TAG.value | 1 << _DWELL | self.bits(16) << 48, 1)
+        self.plain()
+        return None
 
     def until(self):
         """A time that is not past, whatever happened before."""
@@ -410,8 +452,10 @@ class _Writer:
             return self.delay()
         if r < 0.69:
             return self.wait()
-        if r < 0.705:
+        if r < 0.70:
             return self.herald()
+        if r < 0.71:
+            return self.attempts()
         if r < 0.73:
             return self.until()
         if r < 0.77:
@@ -442,7 +486,7 @@ class _Writer:
                 Op.ALU.value | dwell << _DWELL | (9 + self.below(7)) << 56,
                 Op.ALU.value | self.below(MUL_TICKS) << _DWELL | AluFunction.MUL.value << 56,
                 Op.BR.value | dwell << _DWELL | (6 + self.bits(1)) << 56,
-                Op.GET.value | dwell << _DWELL | (6 + self.below(10)) << 60,
+                Op.GET.value | dwell << _DWELL | (len(Source) + self.below(16 - len(Source))) << 60,
                 short | 1 << 36,
             ][self.bits(3)], 0)
         elif fault is Fault.CALL_OVERFLOW:
@@ -474,8 +518,13 @@ class _Writer:
             for k in range(depth):
                 self.put(encode(Op.LOOP, dwell=BRANCH_TICKS, span=2 + depth - k, count=2),
                          BRANCH_TICKS)
-            if self.bits(1):
+            way = self.below(3)
+            if way == 0:
                 self.put(encode(Op.JMP, dwell=dwell, pop=pop, target=self.bits(12)), dwell)
+            elif way == 1:
+                timeout = 1 + self.bits(3)
+                self.put(encode(Op.BRH, timeout=timeout, mask=pop << 3, target=self.bits(12)),
+                         timeout + _WAIT_TICKS)
             else:
                 ra = self.bits(4)
                 self.put(encode(Op.BR, dwell=dwell, pop=pop, target=self.bits(12), ra=ra, rb=ra,

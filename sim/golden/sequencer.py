@@ -41,6 +41,10 @@ _NEVER = 1 << 80
 _DELTA_TICKS = 3
 #: No time is further ahead.
 _LONGEST = 1 << 48
+#: Bit of a BRH's mode: go on with the next word at a timeout.
+_ONWARD = 1
+#: What GET reads of the herald unit.
+_HERALD = (Source.CLICKED, Source.SITES, Source.HERALD_FRAME, Source.ATTEMPT)
 #: The entry of a BRH table that a timeout takes, and what it puts into ``rd``.
 _NO_VERDICT = 16
 
@@ -100,9 +104,12 @@ class World:
         Strobes of the decoder for each basis, at most one per tick.
     delta : function of (first, second, tick)
         Difference of two photons' times that the input shows in a tick; 0 if left out.
+    herald : function of (Source, tick)
+        What CLICKED, SITES, HERALD_FRAME or ATTEMPT shows in a tick; 0 if left out.
     """
 
-    def __init__(self, *, triggers=(), peers=(), verdicts=(), frames=((), ()), delta=None):
+    def __init__(self, *, triggers=(), peers=(), verdicts=(), frames=((), ()), delta=None,
+                 herald=None):
         self.triggers = self._levels(triggers)
         self.peers = self._levels(peers)
         self.verdicts = self._columns(verdicts, 2)
@@ -110,6 +117,7 @@ class World:
         self.last_frames = [[tick for tick, _, last in zip(*strobes, strict=True) if last]
                             for strobes in self.frames]
         self.delta = delta or (lambda first, second, tick: 0)
+        self.herald = herald or (lambda source, tick: 0)
 
     @staticmethod
     def _columns(rows, count):
@@ -169,7 +177,7 @@ def _decode(word):
     elif kind == _GET:
         arguments = Source(f["source"]), f["rd"]
     elif op in _WAITS:
-        arguments = TriggerMode(f["mode"]), f["mask"], f["timeout"], f["target"], f["rd"]
+        arguments = f["mode"], f["mask"], f["timeout"], f["target"], f["rd"]
     elif kind == _UNTIL:
         arguments = f["registers"], f["time"]
     elif kind == _SYN:
@@ -255,6 +263,9 @@ class SequencerModel:
         A wait has been issued and not ended.
     started, stopped : int
         Tick of the first instruction, and of the one that ended the program.
+    wait_ended : int
+        The tick that ended the last wait. A fault at a ``BRH`` that leaves too many loops comes
+        after it, though ``stopped`` is the tick of the ``BRH``.
     halt_code, waited, barrier : int
     registers : list of int
         Unsigned. Results stand in them from issue on.
@@ -269,7 +280,7 @@ class SequencerModel:
         self.state = SequencerState.IDLE
         self.fault = Fault.NONE
         self.pc = self.tick = self.started = self.stopped = 0
-        self.halt_code = self.waited = self.barrier = 0
+        self.halt_code = self.waited = self.barrier = self.wait_ended = 0
         self.waiting = False
         self.loops, self.calls = [], []
         self._high = 0
@@ -377,6 +388,8 @@ class SequencerModel:
         if source is Source.VERDICT:
             index, valid = self._verdict_at(tick)
             return index | valid << 4
+        if source in _HERALD:
+            return self._world.herald(source, tick)
         return self._frame_at(0, tick) | self._frame_at(1, tick) << 8
 
     def _end_wait(self, kind, tick, arguments, until):
@@ -384,15 +397,17 @@ class SequencerModel:
 
         Returns
         -------
-        (int, int or None) or None
-            Tick of the next issue, and where, if that is not the word that follows.
+        (int, int or None, int) or None
+            Tick of the next issue; where, if that is not the word that follows; loops that are left
+            on the way there.
         """
         mode, mask, timeout, target, rd = arguments
         last = tick + timeout if timeout else _NEVER
         world = self._world
         if kind == _TRIGGER:
             end = self._wait_level(world.triggers, tick, last,
-                                   lambda before, now: _triggered(mode, mask, before, now))
+                                   lambda before, now: _triggered(TriggerMode(mode), mask, before,
+                                                                  now))
         elif kind == _BARRIER:
             mine = mask * self.barrier
             end = self._wait_level(world.peers, tick, last,
@@ -405,24 +420,28 @@ class SequencerModel:
             end = self._wait_strobe(strobes, tick, last, self._frame_from[basis])
         if (last if end is None else end) >= until:
             return None
+        self.wait_ended = last if end is None else end
+        pop = mask >> 3 & 7 if kind == _BRH else 0
         if end is None:
             self.waited = timeout
             self.registers[rd] = {_BRH: _NO_VERDICT, _DEC: 0}.get(kind, timeout)
             if kind == _BRH:
+                if mode & _ONWARD:
+                    return last + TRIGGER_TICKS, None, 0
                 target += _NO_VERDICT << (mask & 7)
-            return last + TIMEOUT_TICKS, target & _LAST_PC
+            return last + TIMEOUT_TICKS, target & _LAST_PC, pop
         self.waited = end - tick & _WORD
         if kind == _BRH:
             index, _ = self._verdict_at(end)
             self._verdict_from = end + 1
             self.registers[rd] = index
-            return end + VERDICT_TICKS, target + (index << (mask & 7)) & _LAST_PC
+            return end + VERDICT_TICKS, target + (index << (mask & 7)) & _LAST_PC, pop
         if kind == _DEC:
             self._frame_from[basis] = end + 1
             self.registers[rd] = self._frame_at(basis, end)
         else:
             self.registers[rd] = self.waited
-        return end + TRIGGER_TICKS, None
+        return end + TRIGGER_TICKS, None, 0
 
     # -- the interpreter ---------------------------------------------------------------------------
 
@@ -554,8 +573,15 @@ class SequencerModel:
                 self.waiting = ended is None
                 if self.waiting:
                     break
-                tick, target = ended
+                then, target, pop = ended
+                if pop > len(loops):
+                    fault = Fault.LOOP_UNDERFLOW
+                    break
+                tick = then
                 if target is not None:
+                    if pop:
+                        del loops[-pop:]
+                        last = loops[-1][1] if loops else -1
                     pc = target
                     continue
 

@@ -36,12 +36,12 @@ from quantacore.sim.node.verilate import ToolMissing, to_verilog, verilator_envi
 __all__ = ["BuildError", "BuildProgress", "Library", "build_component", "build_node",
            "cache_folder", "gateware_digest", "port_header", "tool_key"]
 
-#: Outputs of a node that are wide, and not recorded.
-_UNRECORDED = ("frame", "pulses")
+#: Outputs of a node that are wide, or many, and not recorded.
+_UNRECORDED = ("frame", "pulses", "peer_o")
 #: Outputs that nobody can see, and that take long to compute.
 _UNSEEN = ("pulses",)
 #: Outputs that are no registers. A model that computes by need shows them a tick late.
-_COMBINATIONAL = ("ttl", "route")
+_COMBINATIONAL = ("ttl", "route", "peer_o")
 #: Output lines that a harness records at most.
 _MOST_LINES = 64
 
@@ -71,8 +71,10 @@ class Library:
 
     ``info`` has the sizes and names that the engine needs: ``channels``, ``samples``, ``fine``,
     ``link`` ("pipe" or "uart"), ``outputs`` (names of the recorded lines), ``pins`` (inputs that
-    stand still until they are set), ``by_need`` (only what
-    is due is computed, see :mod:`.activity`), ``trained`` (compiled with a profile),
+    stand still until they are set), ``wired`` (outputs that a wire can begin at), ``widths`` (of
+    pins and those outputs), ``lanes`` (of those of them that are a peer's: data with a bit
+    ``valid`` above), ``by_need`` (only what is due is computed, see :mod:`.activity`),
+    ``trained`` (compiled with a profile),
     ``verilog_lines``, ``build_s``. ``cached`` tells whether it was there already.
     """
 
@@ -109,6 +111,26 @@ class Library:
             ("driven", i64, (handle, number)),
             ("merged", i64, (handle, number)),
             ("output_edges", size, (handle, pointer, pointer, pointer, size)),
+            ("record", None, (handle, ctypes.c_uint64)),
+            ("live", None, (handle, number, i64)),
+            ("photons", size, (handle, number, pointer, size)),
+            ("blind", i64, (handle, number)),
+            ("listen", None, (handle, ctypes.c_uint64, ctypes.c_uint64)),
+            ("rises", size, (handle, pointer, pointer, size)),
+            ("wire_create", handle, (i64, ctypes.c_uint32, number)),
+            ("wire_destroy", None, (handle,)),
+            ("wire_faults", None, (handle, i64, i64, i64, ctypes.c_uint64)),
+            ("wire_cut", None, (handle, number)),
+            ("wire_count", i64, (handle, number)),
+            ("tap", None, (handle, number, handle)),
+            ("sink", None, (handle, number, number, ctypes.c_uint32, handle)),
+            ("woken", handle, (handle,)),
+            ("network_create", handle, (i64, i64)),
+            ("network_destroy", None, (handle,)),
+            ("network_add", None, (handle, handle, handle, handle)),
+            ("network_run", number, (handle, i64, i64)),
+            ("network_tick", i64, (handle,)),
+            ("network_who", number, (handle,)),
         ):
             function = getattr(library, f"qc_{name}")
             function.restype = result
@@ -166,6 +188,19 @@ def _verilated(name):
     return name.replace("__", "___05F")
 
 
+def _peer_lanes(name, value):
+    """Data lanes of a port to or from a peer; None if the port is something else."""
+    layout = value.shape() if isinstance(value, data.View) else None
+    fields = dict(layout) if layout is not None else {}
+    if set(fields) != {"data", "valid"}:
+        return None
+    lanes = fields["data"].width
+    if (fields["data"].offset, fields["valid"].offset, fields["valid"].width) != (0, lanes, 1):
+        raise TypeError(f"The harness expects the data of {name} below one bit `valid`, "
+                        f"got {layout!r}")
+    return lanes
+
+
 def port_header(component):
     """``ports.h`` for a component with a node's ports, and the facts the engine needs.
 
@@ -174,9 +209,10 @@ def port_header(component):
     component : wiring.Component
         With ``detectors`` (array of sample words), ``pps``, ``clock``, ``running``, and either
         the streams ``rx`` and ``tx`` or the lines ``rxd`` and ``txd``. Any other output is
-        recorded, except what is wide: a decoder's ``frame`` (``frame_valid`` is recorded) and a
-        sequencer's ``pulses`` (which are not even computed). Any other input of up to 32 bits is
-        a pin, 0 until it is set.
+        recorded, except what is wide: a decoder's ``frame`` (``frame_valid`` is recorded), the
+        lanes to peers ``peer_o``, and a sequencer's ``pulses`` (which are not even computed).
+        Any other input of up to 32 bits is a pin, 0 until it is set or until a wire of a
+        :class:`~quantacore.sim.node.network.Network` ends there.
 
     Returns
     -------
@@ -232,6 +268,7 @@ def port_header(component):
     lines += ["    }", "}"]
     outputs, terms = [], []
     pins, late = [], 0
+    wired, widths, lanes = [], {}, {}
     link = ("rx", "tx", "rxd", "txd")
     for name, (member, value) in ports.items():
         kind, width = name.split("__")[0], len(Value.cast(value))
@@ -241,7 +278,12 @@ def port_header(component):
             if width > 32:
                 raise TypeError(f"The harness sets pins of 32 bits at most, not {width} of {name}")
             pins.append(name)
-        elif kind not in _UNRECORDED:
+        elif width <= 32 and kind not in _UNSEEN:
+            wired.append(name)
+        widths[name] = width
+        if data_lanes := _peer_lanes(name, value):
+            lanes[name] = data_lanes
+        if member.flow == wiring.Out and kind not in _UNRECORDED:
             terms.append(f"static_cast<Lines>(top.{_verilated(name)}) << {len(outputs)}")
             if name == "running":
                 running = len(outputs)
@@ -251,6 +293,7 @@ def port_header(component):
     if len(outputs) > _MOST_LINES:
         raise TypeError(f"The harness records {_MOST_LINES} output lines at most, "
                         f"not {len(outputs)}")
+    passed = ", ".join(str(int(name.split("__")[0] in _COMBINATIONAL)) for name in wired)
     lines += [
         f"using Lines = uint{32 if len(outputs) <= 32 else 64}_t;",
         f"constexpr Lines RUNNING_BIT = static_cast<Lines>(1) << {running};",
@@ -259,6 +302,13 @@ def port_header(component):
         f"constexpr int PINS = {len(pins)};",
         "inline Lines watched_outputs(const qc_top& top) {",
         "    return " + " | ".join(terms) + ";",
+        "}",
+        f"constexpr bool LATE_OUTPUT[] = {{{passed or '0'}}};",
+        "inline uint32_t get_output(const qc_top& top, int output) {",
+        "    switch (output) {",
+        *(f"        case {k}: return top.{_verilated(name)};" for k, name in enumerate(wired)),
+        "    }",
+        "    return 0;",
         "}",
         "inline void set_pin([[maybe_unused]] qc_top& top, int pin, "
         "[[maybe_unused]] uint32_t value) {",
@@ -269,7 +319,8 @@ def port_header(component):
         "}",
     ]
     info = {"channels": channels, "samples": samples, "fine": fine, "outputs": outputs,
-            "pins": pins, "link": "pipe" if pipe else "uart"}
+            "pins": pins, "wired": wired, "widths": widths, "lanes": lanes,
+            "link": "pipe" if pipe else "uart"}
     return "\n".join(lines) + "\n", info
 
 

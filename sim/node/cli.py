@@ -10,6 +10,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from quantacore.gateware.layouts.sequencer import CHANNELS
+from quantacore.gateware.layouts.switches import MAX_SWITCHES
 from quantacore.gateware.layouts.tags import MAX_CHANNELS, SAMPLES_PER_CLOCK
 from quantacore.sim.node.build import BuildError, BuildProgress
 from quantacore.sim.node.engine import Engine, EngineFailed
@@ -119,6 +120,10 @@ def _show(server, config, console):
               help="Build it with a decoder for a rotated surface code of this distance.")
 @click.option("--sequencer", type=click.IntRange(1, CHANNELS), metavar="CHANNELS",
               help="Build it with a pulse sequencer of so many channels.")
+@click.option("--herald/--no-herald", default=False,
+              help="Build it with a herald unit (needs --sequencer).")
+@click.option("--switches", type=click.IntRange(1, MAX_SWITCHES), metavar="SWITCHES",
+              help="Build it with the control of so many photonic switches.")
 @click.option("--drive", type=click.Choice(["pulse", "toggle"]), default="pulse",
               help="pulse: a photon is a pulse. toggle: a photon inverts the level (tag both "
               "edges); it resolves photons one sample apart instead of two.")
@@ -132,8 +137,8 @@ def _show(server, config, console):
               "and the node's buffer fills.")
 @click.option("--rebuild-quietly", is_flag=True, help="No progress display while building.")
 def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, address, sources, pps,
-                 ref10m, decoder, distance, sequencer, drive, pulse_samples, start_on, seed,
-                 stall, rebuild_quietly):
+                 ref10m, decoder, distance, sequencer, herald, switches, drive, pulse_samples,
+                 start_on, seed, stall, rebuild_quietly):
     """Run a virtual node and serve it like a board.
 
     The node is the real gateware, compiled to a program the first time (about a minute; after
@@ -156,7 +161,8 @@ def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, addr
             samples=int(samples), channels=channels, fine=fine, link=link,
             baud=baud if link == "uart" else None, sources=_read(sources, seed), pps=pps,
             ref10m=ref10m, decoder=decoder, distance=distance, sequencer=sequencer,
-            drive=drive, pulse_samples=pulse_samples, start_on=start_on, seed=seed, stall=stall)
+            herald=herald, switches=switches, drive=drive,
+            pulse_samples=pulse_samples, start_on=start_on, seed=seed, stall=stall)
         engine = Engine(progress=progress, **options)
     except (ToolMissing, BuildError, ValueError, TypeError) as error:
         raise click.ClickException(str(error)) from None
@@ -169,7 +175,9 @@ def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, addr
         console.print(f"virtual node: {channels} channels, {samples} samples per clock of "
                       f"{float(config.tick_ps) / 1000:g} ns, link {link}"
                       f"{', with a decoder' if config.decoder else ''}"
-                      f"{f', sequencer of {sequencer} channels' if sequencer else ''}; "
+                      f"{f', sequencer of {sequencer} channels' if sequencer else ''}"
+                      f"{', with a herald unit' if herald else ''}"
+                      f"{f', {switches} switches' if switches else ''}; "
                       f"Ctrl-C ends it",
                       highlight=False)
         stop[0] = _show(server, config, console)

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from quantacore.gateware.layouts.tags import FINE_PER_TICK
-from quantacore.sim.node.build import build_component, build_node
+from quantacore.sim.node.build import Library, build_component, build_node
 from quantacore.sim.node.sources import as_source
 from quantacore.sim.photonics.exact import scaled_round
 
@@ -40,6 +40,8 @@ class Stop(enum.IntEnum):
     STARTED = 5
     #: The gateware ended the simulation.
     FAILED = 6
+    #: Of a network only: a line rose that a model wakes up for.
+    WOKEN = 7
 
 
 class EngineFailed(RuntimeError):
@@ -112,8 +114,13 @@ class Engine:
         find no room are lost and counted in ``line_lost``).
     host_bytes : int
         See ``stall``.
-    component : wiring.Component or None
-        Simulate this instead of a node, for tests of the engine. Its ports decide the link.
+    component : wiring.Component, Library or None
+        Simulate this instead of a node, for tests of the engine, or this library of either. Its
+        ports decide the link.
+    live : dict of int to int
+        Channels that are fed while time passes, by :meth:`add_photons`, and the dead time of
+        each one's detector in picoseconds. Not together with sources. A live channel's pulses are
+        never cut short.
     progress : BuildProgress or None
         Told about the build.
     train : bool
@@ -123,7 +130,7 @@ class Engine:
 
     def __init__(self, config, sources=(), *, link="pipe", baud=None, host_baud=None, seed=0,
                  drive="pulse", pulse_samples=2, pps=None, ref10m=None, start_on="run",
-                 stall="wait", host_bytes=1 << 20, component=None, progress=None,
+                 stall="wait", host_bytes=1 << 20, component=None, live=None, progress=None,
                  settle_always=False, train=True):
         self._handle = None
         if drive not in ("pulse", "toggle"):
@@ -137,6 +144,15 @@ class Engine:
                              f"not {pulse_samples!r}")
         if host_bytes < 1:
             raise ValueError(f"The host must have room for at least 1 byte, not {host_bytes!r}")
+        live = dict(live or {})
+        if live and sources:
+            raise ValueError("A node has sources or live channels, not both")
+        for channel, dead_ps in live.items():
+            if channel not in range(config.channels):
+                raise ValueError(f"There is no channel {channel!r}: this node has channels 0 to "
+                                 f"{config.channels - 1}")
+            if dead_ps < 0:
+                raise ValueError(f"Dead time must not be negative, not {dead_ps!r}")
         self.config = config
         self.stall = stall
         self.start_on = start_on
@@ -145,6 +161,8 @@ class Engine:
         if component is None:
             self.library = build_node(config, link=link, baud=baud, progress=progress,
                                       train=train)
+        elif isinstance(component, Library):
+            self.library = component
         else:
             self.library = build_component(component, progress=progress)
         info = self.library.info
@@ -173,6 +191,11 @@ class Engine:
             half = Fraction(source.period_ps) / config.tick_ps * config.samples / 2
             width = max(1, min(math.floor(half), _MAX_PULSE_SAMPLES))
             self._lib.qc_input(self._handle, k, 0, width)
+        #: Channels that are fed while time passes.
+        self.live = tuple(live)
+        for channel, dead_ps in live.items():
+            dead = int(fine_from_ps([dead_ps], config.tick_ps)[0])
+            self._lib.qc_live(self._handle, channel, dead)
         #: Tick of the sources' time 0; None until they have started.
         self.origin_tick = None
         self._batch_ticks = {}
@@ -192,6 +215,21 @@ class Engine:
         if self._handle is not None:
             self._lib.qc_destroy(self._handle)
             self._handle = None
+
+    @property
+    def closed(self):
+        """Whether it has been closed."""
+        return self._handle is None
+
+    @property
+    def native(self):
+        """The simulator's library, for a network."""
+        return self._lib
+
+    @property
+    def handle(self):
+        """The simulator's handle in :attr:`native`."""
+        return self._live()
 
     def __enter__(self):
         return self
@@ -268,15 +306,21 @@ class Engine:
         end = self.tick + ticks
         while True:
             reason = self._lib.qc_advance(handle, end, want, flush, quiet)
-            if reason == Stop.EDGES:
-                self._feed()
-            elif reason == Stop.STARTED:
-                # `running` reads 1 in this tick; time begins with the next one.
-                self._start(self.tick + 1)
-            elif reason == Stop.FAILED:
-                raise EngineFailed(f"The gateware ended the simulation at tick {self.tick}")
-            else:
+            if not self.resolve(reason):
                 return Stop(reason)
+
+    def resolve(self, reason):
+        """See to one of the reasons to stop that are used inside; whether it was one."""
+        if reason == Stop.EDGES:
+            self._feed()
+        elif reason == Stop.STARTED:
+            # `running` reads 1 in this tick; time begins with the next one.
+            self._start(self.tick + 1)
+        elif reason == Stop.FAILED:
+            raise EngineFailed(f"The gateware ended the simulation at tick {self.tick}")
+        else:
+            return False
+        return True
 
     def exchange(self, data, count, *, max_ticks=10_000_000):
         """Send ``data`` and return the next ``count`` bytes: a convenience for tests.
@@ -304,6 +348,33 @@ class Engine:
         while self._lib.qc_statistic(self._live(), 5) <= end:
             self._feed(end)
         self._lib.qc_power_cycle(self._handle, ticks)
+
+    # -- live channels ----------------------------------------------------------------------
+
+    def add_photons(self, channel, times):
+        """Give a live channel photons, in any order.
+
+        Parameters
+        ----------
+        channel : int
+        times : sequence of int
+            Fine units (8192 in a tick) from tick 0, none of them before the present tick.
+
+        Raises
+        ------
+        ValueError
+            A photon comes too late, or the channel is not live.
+        """
+        if channel not in self.live:
+            raise ValueError(f"Channel {channel} is not live; live are "
+                             f"{', '.join(map(str, self.live)) or 'none'}")
+        count = len(times)
+        buffer = times.ctypes.data if isinstance(times, np.ndarray) and times.dtype == np.int64 \
+            and times.flags.c_contiguous else (ctypes.c_int64 * count)(*times)
+        late = self._lib.qc_photons(self._live(), channel, buffer, count)
+        if late:
+            raise ValueError(f"{late} of {count} photons on channel {channel} are before tick "
+                             f"{self.tick}, which is past")
 
     # -- edges ------------------------------------------------------------------------------
 
@@ -405,6 +476,11 @@ class Engine:
         """Photons that the front end could not tell from the one before, per channel."""
         return self._per_channel(self._lib.qc_merged)
 
+    @property
+    def blind(self):
+        """Photons of live channels that came in their detector's dead time, per channel."""
+        return self._per_channel(self._lib.qc_blind)
+
     def _per_channel(self, function):
         handle = self._live()
         return np.array([function(handle, k) for k in range(self.config.channels)],
@@ -435,6 +511,22 @@ class Engine:
     def pins(self):
         """Names of the inputs that :meth:`set_pin` sets."""
         return tuple(self.library.info["pins"])
+
+    def record(self, lines=None):
+        """Record only these output lines from here on (names); by default all, as at first.
+
+        Every change of a recorded line takes memory until :meth:`take_outputs` is called.
+        """
+        self._lib.qc_record(self._live(), (1 << len(self.output_lines)) - 1 if lines is None
+                            else self.line_mask(lines))
+
+    def line_mask(self, lines):
+        """Bits of output lines, by name."""
+        unknown = [line for line in lines if line not in self.output_lines]
+        if unknown:
+            raise ValueError(f"This node has no output line {', '.join(map(repr, unknown))}; it "
+                             f"has {', '.join(self.output_lines)}")
+        return sum(1 << self.output_lines.index(line) for line in set(lines))
 
     def set_pin(self, name, value):
         """Set an input that stands still otherwise: a sequencer's ``emergency``, ``inputs`` or

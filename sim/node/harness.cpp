@@ -9,11 +9,19 @@
 // every change of `clk` is one tick and one evaluation; nothing else differs. Within a tick:
 // set inputs, settle combinational paths if a link input changed, take handshakes, clock. With
 // BY_NEED (see activity.py) the model does all of that in one evaluation.
+//
+// Networks. A wire carries the value of an output of one node to an input of another, so many
+// ticks later. Nodes of a network run in quanta that are no longer than the shortest wire, one
+// after the other: what arrives in a quantum was sent before it. qc_network_run() does that, and
+// comes back if a line rose that somebody wakes up for. Libraries of different nodes share these
+// structures: they are compiled from this one file by one compiler.
 
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <functional>
 #include <memory>
+#include <queue>
 #include <vector>
 
 #include "verilated.h"
@@ -28,7 +36,9 @@ constexpr int64_t FINE_PER_TICK = 8192;
 constexpr int64_t FINE_PER_SAMPLE = FINE_PER_TICK / SAMPLES;
 
 // Why qc_advance() came back; quantacore.sim.node.engine.Stop has the same values.
-enum Reason { TICKS = 0, OUTPUT = 1, QUIET = 2, EDGES = 3, HOST = 4, STARTED = 5, FAILED = 6 };
+enum Reason {
+    TICKS = 0, OUTPUT = 1, QUIET = 2, EDGES = 3, HOST = 4, STARTED = 5, FAILED = 6, WOKEN = 7
+};
 
 enum Drive { PULSE = 0, TOGGLE = 1 };
 
@@ -85,6 +95,36 @@ struct Input {
     int64_t next = NEVER;
     uint64_t driven = 0;
     uint64_t merged = 0;
+    // A live input is fed while time passes, in any order and up to the last moment. Its pulses
+    // are never cut short, and its detector is blind for `dead` fine units after a click.
+    std::priority_queue<int64_t, std::vector<int64_t>, std::greater<int64_t>> photons;
+    int64_t dead = 0;
+    int64_t ready = 0;
+    uint64_t blind = 0;
+
+    // Photons before this time become transitions.
+    void click(int64_t before) {
+        while (!photons.empty() && photons.top() < before) {
+            const int64_t time = photons.top();
+            photons.pop();
+            if (time < ready) {
+                ++blind;
+                continue;
+            }
+            ready = time + dead;
+            const Transition at{time / FINE_PER_SAMPLE,
+                                static_cast<int32_t>(time % FINE_PER_SAMPLE)};
+            // One low sample between two pulses, or the second can't be seen.
+            if (at.sample <= last_sample) {
+                ++merged;
+                continue;
+            }
+            last_sample = at.sample + width;
+            transitions.push(at);
+            transitions.push({last_sample, at.fine});
+            ++driven;
+        }
+    }
 
     void fall(int64_t next_rise) {
         const int64_t end = rise.sample + width;
@@ -127,7 +167,10 @@ struct Input {
     }
 
     int64_t due() const {
-        return transitions.empty() ? NEVER : transitions.front().sample / SAMPLES;
+        const int64_t next = transitions.empty() ? NEVER : transitions.front().sample / SAMPLES;
+        if (photons.empty()) return next;
+        const int64_t photon = photons.top() / FINE_PER_TICK;
+        return photon < next ? photon : next;
     }
 };
 
@@ -223,6 +266,87 @@ struct OutputEdge {
     uint8_t level;
 };
 
+struct Change {
+    int64_t tick;
+    uint32_t value;
+};
+
+// Faults of a wire, as thresholds out of 2**53. A word is a tick in which `valid` is high, a
+// burst is a run of words.
+struct Faults {
+    int64_t drop = 0;
+    int64_t flip = 0;
+    int64_t lose = 0;
+    uint64_t random = 0;
+
+    bool any() const { return drop || flip || lose; }
+    // SplitMix64 (Steele, Lea and Flood 2014).
+    uint64_t next() {
+        uint64_t z = (random += 0x9e3779b97f4a7c15u);
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+        return z ^ (z >> 31);
+    }
+    bool happens(int64_t threshold) {
+        return threshold && static_cast<int64_t>(next() >> 11) < threshold;
+    }
+};
+
+// Changes on their way from an output to an input.
+struct Wire {
+    Fifo<Change> changes;
+    int64_t delay = 1;
+    // The bit of the value that says there is a word, and how many bits the word has; 0: the
+    // value has no such bit, and no faults.
+    uint32_t valid = 0;
+    int width = 0;
+    Faults faults;
+    bool cut = false;
+    bool in_burst = false;
+    bool burst_lost = false;
+    uint32_t sent = 0;
+    uint64_t words = 0;
+    uint64_t dropped = 0;
+    uint64_t flipped = 0;
+
+    // The output has this value in this tick.
+    void put(int64_t tick, uint32_t value) {
+        const bool word = value & valid;
+        if (word) {
+            ++words;
+            if (!in_burst) burst_lost = faults.happens(faults.lose);
+            if (cut || burst_lost || faults.happens(faults.drop)) {
+                ++dropped;
+                value = 0;
+            } else if (faults.happens(faults.flip)) {
+                ++flipped;
+                value ^= 1u << (faults.next() >> 32) % static_cast<unsigned>(width);
+            }
+        } else if (cut) {
+            value = 0;
+        }
+        in_burst = word;
+        if (value == sent) return;
+        sent = value;
+        changes.push({tick + delay, value});
+    }
+};
+
+// Where a wire begins.
+struct Tap {
+    int output;
+    Wire* wire;
+    uint32_t value;
+};
+
+// Where a wire ends: some bits of a pin.
+struct Sink {
+    int pin;
+    int low;
+    uint32_t mask;
+    Wire* wire;
+};
+
 struct Engine {
     std::unique_ptr<VerilatedContext> context;
     std::unique_ptr<qc_top> top;
@@ -249,6 +373,15 @@ struct Engine {
     std::vector<OutputEdge> edges;
     size_t edges_limit = 1 << 20;
     uint64_t edges_lost = 0;
+    Lines recorded = static_cast<Lines>(-1);
+
+    std::vector<Tap> taps;
+    std::vector<Sink> sinks;
+    // Rises of these lines are kept for the network's models, and some of them wake it.
+    Lines listened = 0;
+    Lines waking = 0;
+    std::vector<OutputEdge> rises;
+    int woken = 0;
 
     Engine() {
         power_up();
@@ -270,8 +403,13 @@ struct Engine {
 
     // The node is off for some ticks and then as it was at tick 0; the world around it goes on.
     void power_cycle(int64_t ticks) {
+        for (Tap& tap : taps) {
+            tap.value = 0;
+            tap.wire->put(tick, 0);
+        }
         tick += ticks;
         for (Input& in : inputs) {
+            in.click(tick * FINE_PER_TICK);
             while (!in.transitions.empty() && in.transitions.front().sample < tick * SAMPLES) {
                 in.transitions.pop();
                 in.level ^= 1u;
@@ -286,6 +424,7 @@ struct Engine {
         last_traffic = tick;
         power_up();
         record(watched_outputs(*top));
+        tap_outputs();
     }
 
     void idle_link() {
@@ -308,6 +447,7 @@ struct Engine {
         Input& in = inputs[k];
         uint32_t word[4] = {0, 0, 0, 0};
         const int64_t first = tick * SAMPLES;
+        if (!in.photons.empty()) in.click((tick + 1) * FINE_PER_TICK);
         bool edge = false;
         unsigned level = in.level;
         unsigned levels = level ? (1u << SAMPLES) - 1u : 0u;
@@ -335,9 +475,35 @@ struct Engine {
         next_event = NEVER;
         for (const Input& in : inputs)
             if (in.next < next_event) next_event = in.next;
+        for (const Sink& sink : sinks)
+            if (!sink.wire->changes.empty() && sink.wire->changes.front().tick < next_event)
+                next_event = sink.wire->changes.front().tick;
+    }
+
+    void receive(const Sink& sink) {
+        Fifo<Change>& changes = sink.wire->changes;
+        if (changes.empty() || changes.front().tick > tick) return;
+        uint32_t value = 0;
+        while (!changes.empty() && changes.front().tick <= tick) {
+            value = changes.front().value;
+            changes.pop();
+        }
+        pins[sink.pin] = (pins[sink.pin] & ~sink.mask) | (value << sink.low & sink.mask);
+        set_pin(*top, sink.pin, pins[sink.pin]);
+    }
+
+    void tap_outputs() {
+        for (Tap& tap : taps) {
+            const uint32_t value = get_output(*top, tap.output);
+            // Every word of a wire that counts or spoils them is looked at.
+            if (value == tap.value && !(value & tap.wire->valid)) continue;
+            tap.value = value;
+            tap.wire->put(tick - (BY_NEED && LATE_OUTPUT[tap.output]), value);
+        }
     }
 
     void drive_inputs() {
+        for (const Sink& sink : sinks) receive(sink);
         for (int k = 0; k < INPUTS; ++k) {
             Input& in = inputs[k];
             if (in.next > tick) continue;
@@ -353,6 +519,8 @@ struct Engine {
 
     int advance(int64_t end, int64_t want, int64_t flush, int64_t quiet) {
         bool host_full = false;
+        // Wires may have brought something since.
+        if (!sinks.empty()) schedule();
         while (true) {
             const int64_t waiting = static_cast<int64_t>(to_host.size());
             if (want > 0 && waiting >= want) return OUTPUT;
@@ -419,6 +587,7 @@ struct Engine {
             clock();
 #endif
             ++tick;
+            if (!taps.empty()) tap_outputs();
             const Lines now = watched_outputs(*top);
             if (now != outputs) {
                 record(now);
@@ -433,14 +602,59 @@ struct Engine {
     void record(Lines now) {
         if (now == outputs) return;
         const Lines changed = now ^ outputs;
-        for (unsigned line = 0; line < WATCHED; ++line) {
-            if (!(changed >> line & 1u)) continue;
-            if (edges.size() >= edges_limit) ++edges_lost;
-            else edges.push_back({tick - (BY_NEED && (COMBINATIONAL >> line & 1u)),
-                                  static_cast<uint8_t>(line),
-                                  static_cast<uint8_t>(now >> line & 1u)});
+        if (changed & (recorded | listened)) {
+            for (unsigned line = 0; line < WATCHED; ++line) {
+                if (!(changed >> line & 1u)) continue;
+                const OutputEdge edge{tick - (BY_NEED && (COMBINATIONAL >> line & 1u)),
+                                      static_cast<uint8_t>(line),
+                                      static_cast<uint8_t>(now >> line & 1u)};
+                if (edge.level && listened >> line & 1u) {
+                    rises.push_back(edge);
+                    woken |= static_cast<int>(waking >> line & 1u);
+                }
+                if (!(recorded >> line & 1u)) continue;
+                if (edges.size() >= edges_limit) ++edges_lost;
+                else edges.push_back(edge);
+            }
         }
         outputs = now;
+    }
+};
+
+// One node of a network, in whatever library.
+struct Member {
+    Engine* engine;
+    int (*advance)(Engine*, int64_t, int64_t, int64_t, int64_t);
+    int* woken;
+};
+
+struct Network {
+    std::vector<Member> members;
+    int64_t quantum = 1;
+    // All that happens before this tick has happened.
+    int64_t tick = 0;
+    int who = 0;
+
+    int run(int64_t end, int64_t flush) {
+        while (tick < end) {
+            const int64_t target = end - tick > quantum ? tick + quantum : end;
+            int woken = 0;
+            for (size_t k = 0; k < members.size(); ++k) {
+                const Member& member = members[k];
+                const int reason = member.advance(member.engine, target, 0, flush, 0);
+                if (reason != TICKS) {
+                    who = static_cast<int>(k);
+                    return reason;
+                }
+                woken |= *member.woken;
+            }
+            tick = target;
+            if (woken) {
+                for (const Member& member : members) *member.woken = 0;
+                return WOKEN;
+            }
+        }
+        return TICKS;
     }
 };
 
@@ -513,6 +727,77 @@ QC_API int64_t qc_statistic(Engine* e, int which) {
 }
 QC_API int64_t qc_driven(Engine* e, int k) { return static_cast<int64_t>(e->inputs[k].driven); }
 QC_API int64_t qc_merged(Engine* e, int k) { return static_cast<int64_t>(e->inputs[k].merged); }
+QC_API void qc_record(Engine* e, uint64_t lines) { e->recorded = static_cast<Lines>(lines); }
+QC_API void qc_live(Engine* e, int k, int64_t dead) { e->inputs[k].dead = dead; }
+// Gives a live input photons; says how many of them came too late and are not taken.
+QC_API size_t qc_photons(Engine* e, int k, const int64_t* times, size_t count) {
+    Input& in = e->inputs[k];
+    size_t late = 0;
+    for (size_t n = 0; n < count; ++n) {
+        if (times[n] < e->tick * FINE_PER_TICK) ++late;
+        else in.photons.push(times[n]);
+    }
+    if (in.due() < in.next) in.next = in.due();
+    e->schedule();
+    return late;
+}
+QC_API int64_t qc_blind(Engine* e, int k) { return static_cast<int64_t>(e->inputs[k].blind); }
+QC_API void qc_listen(Engine* e, uint64_t listened, uint64_t waking) {
+    e->listened = static_cast<Lines>(listened);
+    e->waking = static_cast<Lines>(waking);
+}
+QC_API size_t qc_rises(Engine* e, int64_t* ticks, uint8_t* lines, size_t count) {
+    const size_t have = e->rises.size();
+    if (count < have) return have;
+    for (size_t k = 0; k < have; ++k) {
+        ticks[k] = e->rises[k].tick;
+        lines[k] = e->rises[k].line;
+    }
+    e->rises.clear();
+    return have;
+}
+QC_API Wire* qc_wire_create(int64_t delay, uint32_t valid, int width) {
+    Wire* wire = new Wire;
+    wire->delay = delay;
+    wire->valid = valid;
+    wire->width = width;
+    return wire;
+}
+QC_API void qc_wire_destroy(Wire* wire) { delete wire; }
+QC_API void qc_wire_faults(Wire* wire, int64_t drop, int64_t flip, int64_t lose, uint64_t seed) {
+    wire->faults = {drop, flip, lose, seed};
+}
+QC_API void qc_wire_cut(Wire* wire, int cut) { wire->cut = cut; }
+QC_API int64_t qc_wire_count(Wire* wire, int which) {
+    return static_cast<int64_t>(which == 0 ? wire->words : which == 1 ? wire->dropped
+                                                                      : wire->flipped);
+}
+QC_API void qc_tap(Engine* e, int output, Wire* wire) {
+    const uint32_t value = get_output(*e->top, output);
+    e->taps.push_back({output, wire, value});
+    wire->put(e->tick, value);
+}
+QC_API void qc_sink(Engine* e, int pin, int low, uint32_t mask, Wire* wire) {
+    e->sinks.push_back({pin, low, mask, wire});
+}
+QC_API int* qc_woken(Engine* e) { return &e->woken; }
+QC_API Network* qc_network_create(int64_t quantum, int64_t tick) {
+    Network* network = new Network;
+    network->quantum = quantum;
+    network->tick = tick;
+    return network;
+}
+QC_API void qc_network_destroy(Network* network) { delete network; }
+QC_API void qc_network_add(Network* network, Engine* engine,
+                           int (*advance)(Engine*, int64_t, int64_t, int64_t, int64_t),
+                           int* woken) {
+    network->members.push_back({engine, advance, woken});
+}
+QC_API int qc_network_run(Network* network, int64_t end, int64_t flush) {
+    return network->run(end, flush);
+}
+QC_API int64_t qc_network_tick(Network* network) { return network->tick; }
+QC_API int qc_network_who(Network* network) { return network->who; }
 QC_API size_t qc_output_edges(Engine* e, int64_t* ticks, uint8_t* lines, uint8_t* levels,
                               size_t count) {
     if (count < e->edges.size()) return e->edges.size();

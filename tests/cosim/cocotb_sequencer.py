@@ -289,7 +289,7 @@ async def every_end_of_a_wait(dut):
     bench = await start(dut)
     kinds = [(Op.WAITTRIG, {"mode": mode, "mask": 1}) for mode in TriggerMode]
     kinds += [(Op.BARRIER, {"mask": 1})]
-    kinds += [(Op.BRH, {"mask": stride}) for stride in (0, 1)]
+    kinds += [(Op.BRH, {"mask": stride, "mode": mode}) for stride in (0, 1) for mode in (0, 1)]
     kinds += [(Op.DEC, {"mask": mask}) for mask in range(4)]
 
     def programs():
@@ -315,6 +315,37 @@ async def every_end_of_a_wait(dut):
                             (1, 1 - level, 0, None, (None, None)),
                             (when, level, 1, when & 15, ((when, 1), (2 * when, 1))),
                             (when + 3, 1 - level, 0, 5, ((9, 0), (8, 0)))]}
+
+    for batch in batches(programs()):
+        await bench.run(batch)
+
+
+@cocotb.test()
+async def attempts_in_loops(dut):
+    """A loop that ends at a BRH: a verdict in every tick, and out of every number of loops."""
+    bench = await start(dut)
+
+    def programs():
+        for levels in (1, 2, 3, 4):
+            for pop in range(levels + 2):
+                for timeout, before in ((1, 0), (1, 1), (2, 2), (5, 0), (3, 5)):
+                    for when in range(4, 60, 1 if levels == 2 else 7):
+                        def words(at, levels=levels, pop=pop, timeout=timeout, before=before):
+                            last = at + levels + before + 1
+                            return [
+                                *[encode(Op.LOOP, dwell=BRANCH_TICKS, span=last - at - k, count=2)
+                                  for k in range(levels)],
+                                encode(Op.ARM, dwell=1), *[encode(Op.SET, dwell=1)] * before,
+                                encode(Op.BRH, mode=1, mask=pop << 3, rd=7, timeout=timeout,
+                                       target=last + 3),
+                                show(7, 7), HALT,
+                                *[encode(Op.TAG, dwell=1, code=0x7700 | k)
+                                  for k in range(BRH_ENTRIES - 1)],
+                                encode(Op.LOOP, dwell=BRANCH_TICKS, span=1, count=2), show(7, 7),
+                                HALT]
+                        yield words, {"events": [(when, 0, 0, when & 15, (None, None)),
+                                                 (when + 4, 0, 0, 9, (None, None))],
+                                      "stop": 600}
 
     for batch in batches(programs()):
         await bench.run(batch)

@@ -40,6 +40,10 @@ class _AnyProgram(wiring.Component):
     peers: In(8)
     verdict_valid: In(1)
     verdict: In(4)
+    clicked: In(32)
+    sites: In(16)
+    herald_frame: In(8)
+    attempt: In(32)
     frame_valid: In(2)
     frame_last: In(2)
     delta: In(signed(32))
@@ -50,7 +54,8 @@ class _AnyProgram(wiring.Component):
         m.d.sync += [read.eq(engine.read), held.eq(engine.data)]
         m.d.comb += engine.data.eq(Mux(read, self.word, held))
         for name in ("start", "stop", "start_pc", "triggers", "peers", "verdict_valid", "verdict",
-                     "frame_valid", "frame_last", "delta"):
+                     "clicked", "sites", "herald_frame", "attempt", "frame_valid", "frame_last",
+                     "delta"):
             m.d.comb += getattr(engine, name).eq(getattr(self, name))
         m.d.sync += engine.tick.eq(engine.tick + 1)
         return engine

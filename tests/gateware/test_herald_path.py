@@ -77,14 +77,14 @@ class Case:
         for site, entry in self.sites.items():
             yield HeraldTable.SITE, site, SiteEntry.const({"enabled": 1} | entry).as_bits()
 
-    def words(self, channel):
+    def words(self, channel, samples):
         """Level and fine codes of each word, by tick."""
         words = {}
         for pulse in self.pulses.get(channel, ()):
             sample, fine = pulse if isinstance(pulse, tuple) else (pulse, 0)
-            level, fines = words.setdefault(sample // SAMPLES, (0, [0] * SAMPLES))
-            fines[sample % SAMPLES] = fine
-            words[sample // SAMPLES] = level | 1 << (sample % SAMPLES), fines
+            level, fines = words.setdefault(sample // samples, (0, [0] * samples))
+            fines[sample % samples] = fine
+            words[sample // samples] = level | 1 << (sample % samples), fines
         return words
 
 
@@ -95,8 +95,8 @@ OUTPUTS = ("busy", "decided", "outcome", "pattern", "code", "missing", "double",
 class Bench:
     """A path that is compiled once, and reset before each case; memories keep what they hold."""
 
-    def __init__(self):
-        self.dut = HeraldPath(samples=SAMPLES, fine=True, channels=CHANNELS)
+    def __init__(self, samples=SAMPLES, channels=CHANNELS):
+        self.dut = HeraldPath(samples=samples, fine=True, channels=channels)
         self.reset = Signal()
         self.simulator = Simulator(ResetInserter(self.reset)(self.dut))
         self.simulator.add_clock(8e-9)
@@ -130,12 +130,13 @@ class Bench:
             ctx.set(dead, case.dead)
         ctx.set(dut.first, case.look[0])
         ctx.set(dut.second, case.look[1])
-        idle = 0xF if case.control.get("falling") else 0
-        channels = [(word, case.words(i), idle if i < CHANNELS else 0)
+        samples = dut.samples
+        idle = (1 << samples) - 1 if case.control.get("falling") else 0
+        channels = [(word, case.words(i, samples), idle if i < DETECTORS else 0)
                     for i, word in [*enumerate(dut.detectors), (REFERENCE, dut.reference)]]
         for tick in range(-8, case.ticks):
             for port, words, idle in channels:
-                level, fine = words.get(tick, (0, [0] * SAMPLES))
+                level, fine = words.get(tick, (0, [0] * samples))
                 ctx.set(port, {"level": level ^ idle, "fine": fine})
             ctx.set(dut.start, tick in case.starts)
             ctx.set(dut.windows, case.arm)
@@ -224,6 +225,24 @@ def test_the_reference_moves_the_last_word(run, decide, sample, last):
     case = Case({REFERENCE: [20 + sample]}, decide=decide, control={"by_reference": 1})
     tick, now = only(run(case))
     assert (tick, now["outcome"]) == (5 + last + VERDICT_LATENCY, Outcome.FAILED)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 8])
+def test_other_numbers_of_samples(samples):
+    run = Bench(samples, channels=1).run
+    # The reference is in the last sample of word 5; the window goes on for two ticks and 3/8.
+    reference = 6 * samples - 1
+    opens, closes = 40 * samples // 8, -(-59 * samples // 8)
+    for offset in (opens - 1, opens, closes - 1, closes):
+        inside = opens <= offset < closes
+        case = Case({REFERENCE: [reference], 0: [(reference + offset, 5)]}, decide=72,
+                    windows={(0, 2): (40, 59)}, patterns={4: ({"windows": 4}, {0: [4]})},
+                    control={"by_reference": 1}, look=(2, 2), dead=3)
+        assert verdicts(trace := run(case)) == [
+            (5 + (8 if samples == 1 else 9) + VERDICT_LATENCY,
+             Outcome.SUCCESS if inside else Outcome.FAILED, 4 if inside else None)]
+        assert trace[-1]["delta"] == (0 if inside else NO_CLICK)
+        assert sum(now["stray"][0] for now in trace) == (not inside)
 
 
 def test_windows_that_were_not_armed_are_shut(run):

@@ -104,7 +104,7 @@ def test_prove_as_json(folder):
 def test_plot_writes_a_page_or_a_picture(folder):
     assert call("plot", "good.qcs")[0] == 0
     assert "<!DOCTYPE html>" in (folder / "good.html").read_text()
-    assert call("plot", "entangle", "-o", "e.svg", "--choose", "herald=0b0110",
+    assert call("plot", "entangle", "-o", "e.svg", "--choose", "herald=1",
                 "--unfold", 2)[0] == 0
     assert (folder / "e.svg").read_text().startswith("<svg")
     assert call("plot", "good.qcs", "-o", "x.png")[0] == 2

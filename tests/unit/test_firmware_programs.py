@@ -29,8 +29,8 @@ def program(name, **defines):
 
 def test_all_that_was_asked_for_is_there():
     assert set(NAMES) >= {"stirap_transfer", "stirap_photon", "raman", "rabi", "ramsey", "echo",
-                          "optical_pumping", "readout", "entangle", "syndrome_round",
-                          "switch_hold"}
+                          "optical_pumping", "readout", "entangle", "entangle_peer",
+                          "syndrome_round", "switch_hold"}
 
 
 def test_listings_are_those_of_the_repository():
@@ -140,8 +140,9 @@ def test_readout_ends_early_when_it_is_bright():
     assert dark.ticks > bright.ticks
 
 
-@pytest.mark.parametrize("pattern, reason", [(0b0110, "halt"), (0b1100, "halt"), (0, "halt 1"),
-                                             ("timeout", "halt 1")])
+@pytest.mark.parametrize("pattern, reason", [
+    *[(code, "halt") for code in range(4)], (12, "halt 1"), (13, "halt 2"), (14, "halt 1"),
+    (15, "halt 1"), (7, "halt 3"), ("timeout", "halt 1")])
 def test_entangle_goes_by_the_pattern(pattern, reason):
     timeline = walk(program("entangle"), choices={"herald": pattern})
     assert timeline.reason == reason

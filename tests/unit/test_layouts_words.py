@@ -10,9 +10,11 @@ from quantacore.gateware.layouts import (
     decoder,
     decoder_registers,
     frames,
+    herald,
     identity,
     instructions,
     sequencer,
+    switches,
     tagger,
     tags,
     timing,
@@ -33,7 +35,8 @@ STRUCTS = {
     frames.CreditFlags: (2, [("rewind", 0, 1), ("keep", 1, 1)]),
     identity.Capabilities: (32, [("fine", 0, 1), ("histogram", 1, 1), ("discipline", 2, 1),
                                  ("uart", 3, 1), ("simulated", 4, 1), ("decoder", 5, 1),
-                                 ("sequencer", 6, 1), ("reserved", 7, 25)]),
+                                 ("sequencer", 6, 1), ("herald", 7, 1), ("switches", 8, 1),
+                                 ("reserved", 9, 23)]),
     identity.Geometry: (32, [("channels", 0, 8), ("samples", 8, 8), ("buffer_depth_log2", 16, 8),
                              ("bins_log2", 24, 8)]),
     decoder.WindowFlags: (8, [("overflow", 0, 1), ("escaped", 1, 1), ("events_dropped", 2, 1),
@@ -128,6 +131,39 @@ STRUCTS = {
         ("herald", 22, 1), ("reserved", 23, 9)]),
     sequencer.MarkRecord: (64, [("code", 0, 16), ("coarse", 16, 40), ("lost", 56, 4),
         ("kind", 60, 4)]),
+    herald.HeraldAddress: (12, [("index", 0, 8), ("table", 8, 4)]),
+    herald.PatternEntry: (18, [("enabled", 0, 1), ("early", 1, 1), ("windows", 2, 4), ("code",
+        6, 4), ("pauli", 10, 8)]),
+    herald.SiteEntry: (11, [("enabled", 0, 1), ("zero", 1, 5), ("one", 6, 5)]),
+    herald.HeraldControl: (23, [("enable", 0, 1), ("by_reference", 1, 1), ("reference", 2, 4),
+        ("role", 6, 2), ("trigger", 8, 1), ("trigger_line", 9, 3), ("record_success", 12, 1),
+        ("record_failed", 13, 1), ("record_void", 14, 1), ("falling", 15, 8)]),
+    herald.HeraldCodes: (25, [("limit", 0, 4), ("reinitialise", 4, 4), ("refused", 8, 4),
+        ("void", 12, 4), ("failed", 16, 4), ("give_limit", 20, 1), ("give_reinitialise", 21, 1),
+        ("give_refused", 22, 1), ("give_void", 23, 1), ("give_failed", 24, 1)]),
+    herald.HeraldAction: (4, [("clear", 0, 1), ("run", 1, 1), ("abort", 2, 1), ("clear_frame",
+        3, 1)]),
+    herald.HeraldStatus: (15, [("busy", 0, 1), ("waits", 1, 1), ("off", 2, 1), ("settling", 3,
+        1), ("saturated", 4, 1), ("limit", 5, 1), ("reinitialise", 6, 1), ("detectors", 7, 8)]),
+    herald.AttemptRecord: (64, [("coarse", 0, 32), ("number", 32, 24), ("lost", 56, 4), ("kind",
+        60, 4)]),
+    herald.HeraldRecord: (64, [("clicked", 0, 32), ("number", 32, 16), ("pattern", 48, 4),
+        ("outcome", 52, 2), ("lost", 54, 4), ("reserved", 58, 2), ("kind", 60, 4)]),
+    switches.MonitorRange: (32, [("low", 0, 16), ("high", 16, 16)]),
+    switches.RouteEntry: (13, [("used", 0, 8), ("alternate", 8, 4), ("has_alternate", 12, 1)]),
+    switches.RouteAddress: (9, [("word", 0, 5), ("route", 5, 4)]),
+    switches.RouteLoad: (8, [("begin", 0, 1), ("commit", 1, 1), ("discard", 2, 1), ("reserved",
+        3, 1), ("route", 4, 4)]),
+    switches.RouteLoading: (23, [("words", 0, 18), ("route", 18, 4), ("active", 22, 1)]),
+    switches.SwitchSizes: (18, [("switches", 0, 4), ("routes_log2", 4, 4), ("drive_bits", 8, 5),
+        ("monitor_bits", 13, 5)]),
+    switches.SwitchControl: (3, [("enable", 0, 1), ("failover", 1, 1), ("hold", 2, 1)]),
+    switches.SwitchAction: (4, [("clear", 0, 1), ("park", 1, 1), ("disarm", 2, 1),
+        ("clear_counts", 3, 1)]),
+    switches.SwitchStatus: (32, [("state", 0, 3), ("settling", 3, 1), ("route", 4, 4), ("there",
+        8, 1), ("failed_over", 9, 1), ("armed", 10, 1), ("reserved", 11, 5), ("requested", 16,
+        8), ("out", 24, 8)]),
+    switches.RefusedRequest: (11, [("route", 0, 8), ("reason", 8, 3)]),
 }
 
 #: Enumeration: bits, values.
@@ -167,6 +203,17 @@ ENUMS = {
         "EMERGENCY": 5}),
     sequencer.SlotState: (3, {"EMPTY": 0, "WRITING": 1, "VALID": 2, "REFUSED": 3, "REJECTED": 4}),
     sequencer.SequencerRecordKind: (4, {"MARK": 5}),
+    herald.HeraldTable: (4, {"OPEN": 0, "CLOSE": 1, "ACCEPT": 2, "CONTRIBUTION": 3, "COUNT": 4,
+        "PATTERN": 5, "DECIDE": 6, "SITE": 7}),
+    herald.Role: (2, {"SOLO": 0, "STATION": 1, "FOLLOWER": 2}),
+    herald.Outcome: (2, {"SUCCESS": 0, "FAILED": 1, "VOID": 2}),
+    herald.HeraldRecordKind: (4, {"ATTEMPT": 6, "HERALD": 7}),
+    switches.RouteWord: (5, {"DRIVE": 0, "RANGE": 8, "SETTLE": 16, "ENTRY": 17}),
+    switches.RouteState: (3, {"OFF": 0, "IDLE": 1, "SETTLING": 2, "HOLDING": 3, "FAILING": 4,
+        "FAULT": 5, "EMERGENCY": 6}),
+    switches.Refusal: (3, {"NONE": 0, "UNKNOWN": 1, "FAULT": 2, "EMERGENCY": 3, "OFF": 4,
+        "LATE": 5}),
+    herald.HeraldCount: (7, {"CELL": 0, "PATTERN": 32, "STRAY": 48, "DEAD": 56, "CLICK": 64}),
 }
 
 
@@ -186,19 +233,20 @@ def test_values_of_enumeration(enumeration):
 
 
 @pytest.mark.parametrize("module", [tags, frames, identity, decoder, decoder_registers,
-                                    instructions, sequencer])
+                                    instructions, sequencer, herald, switches])
 def test_every_public_word_is_pinned(module):
     for name in module.__all__:
         value = getattr(module, name)
         # Flags have a test of their own, below.
-        if isinstance(value, type) and issubclass(value, data.Struct | enum.Enum) \
-                and value not in (decoder_registers.DecoderFlags, sequencer.SequencerFlags):
+        has_own = name.endswith("Flags") and value is not decoder.WindowFlags
+        if isinstance(value, type) and issubclass(value, data.Struct | enum.Enum) and not has_own:
             assert value in STRUCTS or value in ENUMS, f"{name} has no row in this table"
 
 
 @pytest.mark.parametrize("flags", [LinkFlags, timing.TimingFlags, tagger.TaggerFlags,
                                    tagger.HistogramFlags, decoder_registers.DecoderFlags,
-                                   sequencer.SequencerFlags],
+                                   sequencer.SequencerFlags, herald.HeraldFlags,
+                                   switches.SwitchFlags],
                          ids=lambda flags: flags.__name__)
 def test_flags_are_single_bits_without_gaps(flags):
     assert [(f.offset, Shape.cast(f.shape).width) for _name, f in flags.as_shape()] == [
@@ -249,7 +297,8 @@ def test_picoseconds_survive_fine_units():
 
 def test_kinds_of_records_differ():
     kinds = [kind.value for kinds in (tags.TagKind, decoder.DecoderRecordKind,
-                                      sequencer.SequencerRecordKind) for kind in kinds]
+                                      sequencer.SequencerRecordKind,
+                                      herald.HeraldRecordKind) for kind in kinds]
     assert len(kinds) == len(set(kinds))
 
 

@@ -1,0 +1,164 @@
+"""The table of routes: how words come in, and how a whole route comes out in one tick."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from quantacore.gateware.layouts.switches import (
+    DRIVE_BITS,
+    MAX_SWITCHES,
+    ROUTE_BITS,
+    ROUTE_WORDS,
+    ROUTES,
+    SETTLE_BITS,
+    MonitorRange,
+    RouteAddress,
+    RouteEntry,
+    RouteLoad,
+    RouteLoading,
+    RouteWord,
+)
+from quantacore.gateware.logic import any_of
+from quantacore.gateware.ram import RAM
+
+__all__ = ["check_switches", "route_layout", "RouteTable"]
+
+
+def check_switches(switches):
+    """Raise if there can't be so many switches."""
+    if not isinstance(switches, int) or isinstance(switches, bool):
+        raise TypeError(f"Number of switches must be an integer, not {switches!r}")
+    if not 1 <= switches <= MAX_SWITCHES:
+        raise ValueError(f"Number of switches must be 1 to {MAX_SWITCHES}, not {switches}")
+
+
+def route_layout(switches):
+    """A whole route of a build with so many switches."""
+    return data.StructLayout({
+        "drives": data.ArrayLayout(DRIVE_BITS, switches),
+        "ranges": data.ArrayLayout(MonitorRange, switches),
+        "settle": SETTLE_BITS,
+        "entry": RouteEntry,
+    })
+
+
+class RouteTable(wiring.Component):
+    """Routes in RAM. Only one that was loaded completely, and then committed, can be looked up.
+
+    Words of one route at a time are taken, between its ``begin`` and its ``commit``; ``begin``
+    makes it unknown, so that a look-up never finds half of it.
+
+    Parameters
+    ----------
+    switches : int
+        Words of other switches are ignored, and not missed.
+
+    Members
+    -------
+    look : In(1), route : In(8)
+        Look a route up,
+    known : Out(1)
+        which there is: in the same tick.
+    found : Out(route_layout(switches))
+        The route looked up in the tick before. Not reset.
+    load_valid : In(1), load : In(RouteLoad)
+    address_valid : In(1), address : In(RouteAddress)
+    word_valid : In(1), word : In(32)
+    refused : Out(1)
+        High for one clock for each word and each commit that was refused.
+    loading : Out(RouteLoading)
+    loaded : Out(16)
+        Routes that there are.
+    readback : Out(32)
+        The word at the address, at most 8 ticks after it was set or written, if no route is
+        looked up meanwhile.
+    """
+
+    def __init__(self, *, switches):
+        check_switches(switches)
+        self.switches = switches
+        super().__init__({
+            "look": In(1), "route": In(8), "known": Out(1), "found": Out(route_layout(switches)),
+            "load_valid": In(1), "load": In(RouteLoad),
+            "address_valid": In(1), "address": In(RouteAddress),
+            "word_valid": In(1), "word": In(32),
+            "refused": Out(1), "loading": Out(RouteLoading), "loaded": Out(ROUTES),
+            "readback": Out(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        at = Signal(RouteAddress)
+        loading = self.loading
+        absent = sum(1 << first + k for first in (RouteWord.DRIVE.value, RouteWord.RANGE.value)
+                     for k in range(self.switches, MAX_SWITCHES))
+        everything = (1 << ROUTE_WORDS) - 1
+
+        # Writes.
+        taken, word = Signal(), Signal(32)
+        m.d.comb += taken.eq(self.word_valid & loading.active & (at.route == loading.route)
+                             & (at.word < ROUTE_WORDS))
+        with m.If(self.word_valid):
+            m.d.sync += at.word.eq(at.word + 1)
+        with m.If(taken):
+            m.d.sync += loading.words.eq(loading.words | 1 << at.word)
+        with m.If(self.address_valid):
+            m.d.sync += at.eq(self.address)
+        written, write_route, write_word = Signal(), Signal(ROUTE_BITS), Signal(5)
+        m.d.sync += [written.eq(taken), write_route.eq(at.route), write_word.eq(at.word),
+                     word.eq(self.word)]
+
+        # What may be looked up.
+        load = self.load
+        chosen = Signal(ROUTES)
+        m.d.comb += chosen.eq(1 << load.route)
+        complete = Signal()
+        m.d.comb += complete.eq(loading.active & (load.route == loading.route)
+                                & (loading.words == everything))
+        m.d.sync += self.refused.eq(self.word_valid & ~taken)
+        with m.If(self.load_valid):
+            with m.If(load.begin):
+                m.d.sync += [self.loaded.eq(self.loaded & ~chosen), loading.active.eq(1),
+                             loading.route.eq(load.route), loading.words.eq(absent)]
+            with m.Elif(load.commit):
+                with m.If(complete):
+                    m.d.sync += [self.loaded.eq(self.loaded | chosen), loading.active.eq(0)]
+                with m.Else():
+                    m.d.sync += self.refused.eq(1)
+            with m.Elif(load.discard):
+                m.d.sync += self.loaded.eq(self.loaded & ~chosen)
+                with m.If(load.route == loading.route):
+                    m.d.sync += loading.active.eq(0)
+        m.d.comb += self.known.eq((self.route < ROUTES)
+                                  & self.loaded.bit_select(self.route[:ROUTE_BITS], 1))
+
+        # A memory for each word of a route, so that all of it is read in one tick. Ticks in which
+        # nobody looks a route up are for the host.
+        entry = self.found
+        fields = {RouteWord.SETTLE.value: entry.settle, RouteWord.ENTRY.value: entry.entry}
+        for k in range(self.switches):
+            fields[RouteWord.DRIVE.value + k] = entry.drives[k]
+            fields[RouteWord.RANGE.value + k] = entry.ranges[k]
+        host, host_2 = Signal(), Signal()
+        shown, shown_word = Signal(RouteAddress), Signal(5)
+        m.d.sync += [shown.eq(at), host.eq(~self.look), host_2.eq(host), shown_word.eq(shown.word)]
+        low, high = [], []
+        for number, field in sorted(fields.items()):
+            value = Value.cast(field)
+            m.submodules[f"word_{number}"] = ram = RAM(width=len(value), depth=ROUTES, block=False)
+            m.d.comb += [
+                ram.write.eq(written & (write_word == number)),
+                ram.write_address.eq(write_route), ram.write_data.eq(word[:len(value)]),
+                ram.read.eq(1),
+                ram.read_address.eq(Mux(self.look, self.route[:ROUTE_BITS], shown.route)),
+                value.eq(ram.read_data),
+            ]
+            which = Signal(name=f"shown_{number}")
+            m.d.sync += which.eq(shown.word == number)
+            (low if number < RouteWord.RANGE.value else high).append(
+                value & which.replicate(len(value)))
+        either, ranges = Signal(32), Signal(32)
+        m.d.sync += [either.eq(any_of(low)), ranges.eq(any_of(high))]
+        with m.If(host_2):
+            m.d.sync += self.readback.eq(either | ranges)
+        return m
