@@ -391,7 +391,7 @@ async def a_reset_in_the_middle_leaves_nothing(dut):
     words = [word for word in tables.words() if word[2]]
     await bench.begin(HeraldSettings(), tables)
     for settings in (HeraldSettings(), HeraldSettings(by_reference=True, dead_ticks=(30,) * 8)):
-        for ticks in range(18):
+        for ticks in range(settings.by_reference, 18, 2):
             await bench.begin(settings, tables, again=True)
             bench.pulse(DETECTORS, SAMPLES, 1)
             for detector in range(DETECTORS):
