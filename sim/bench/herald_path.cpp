@@ -139,6 +139,10 @@ API size_t qch_run(Bench* bench, const Tapes* tapes, const Verdicts* out, size_t
             out->clicked[k] = bench->seen(QC_CLICKED, 32);
             due = now + tapes->gap[k];
             runs = false;
+            // Nothing more comes behind the last one.
+            if (done == attempts) {
+                while (stop > at && begun + tapes->word[stop - 1] >= due) --stop;
+            }
         }
         if (done && now == out->tick[done - 1] + 2) {
             const size_t k = done - 1;

@@ -262,6 +262,8 @@ class Bench:
                 for detector in range(DETECTORS):
                     word = run.words.get((tick - WORD_DELAY, detector))
                     for name in ("clicks", "dead", "stray"):
+                        if name == "stray" and tick - WORD_DELAY in run.unsaid:
+                            continue
                         wanted = getattr(word, name) if word else 0
                         got = field(bits, name) >> 3 * detector & 7
                         assert got == wanted, (
@@ -389,7 +391,7 @@ async def a_reset_in_the_middle_leaves_nothing(dut):
     words = [word for word in tables.words() if word[2]]
     await bench.begin(HeraldSettings(), tables)
     for settings in (HeraldSettings(), HeraldSettings(by_reference=True, dead_ticks=(30,) * 8)):
-        for ticks in range(18):
+        for ticks in range(settings.by_reference, 18, 2):
             await bench.begin(settings, tables, again=True)
             bench.pulse(DETECTORS, SAMPLES, 1)
             for detector in range(DETECTORS):
@@ -449,7 +451,7 @@ async def a_click_just_before_the_start_is_no_click_of_it(dut):
 async def aborts_and_starts_in_every_tick_of_an_attempt(dut):
     bench = await begin(dut)
     tables = HeraldTables()
-    set_windows(tables, {cell: (32, 48) for cell in range(CELLS)})
+    set_windows(tables, {cell: (32, 48) for cell in range(0, CELLS, 4)})
     compile_patterns(tables, [Pattern(count={frozenset(range(CELLS)): 1}, early=True, pauli=1),
                               Pattern(pauli=2)])
     for settings in (HeraldSettings(), HeraldSettings(by_reference=True, reference_earliest=0)):
