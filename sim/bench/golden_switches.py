@@ -26,7 +26,7 @@ from quantacore.sim.photonics.switches import MachZehnder, SwitchPlant
 __all__ = ["TRAFFIC_TICKS", "SWITCH_MAP", "GoldenSwitchesEndpoint"]
 
 #: Ticks that pass with each piece of traffic.
-TRAFFIC_TICKS = 60
+TRAFFIC_TICKS = 25
 #: The node's map, with switches if it has none.
 SWITCH_MAP = NODE_MAP if SWITCHES in NODE_MAP.blocks else RegisterMap(
     blocks=(*NODE_MAP.blocks, SWITCHES))

@@ -48,20 +48,20 @@ def routes(plant):
             2: route(plant, (32768, 32768, 32768))}
 
 
+#: Typed registers of a map that has switches, whether the node's has or not.
+REGISTERS = types.ModuleType("switch_registers")
+exec(compile(generate(SWITCH_MAP), REGISTERS.__name__, "exec"), vars(REGISTERS))
+
+
 @contextlib.asynccontextmanager
 async def golden_switches(endpoint):
-    """``(driver, endpoint)``: the driver of golden switches, the host's whole link in between.
-
-    Its registers are those of a map that has switches, whether the node's has or not.
-    """
-    registers = types.ModuleType("switch_registers")
-    exec(compile(generate(SWITCH_MAP), registers.__name__, "exec"), vars(registers))
+    """``(driver, endpoint)``: the driver of golden switches, the host's whole link in between."""
     client = LinkClient(GoldenTransport(endpoint), register_map=SWITCH_MAP)
     # A host before this one may have left its session.
     await client.open(takeover=True)
     try:
         node = types.SimpleNamespace(client=client, units=node_module.TimeUnits(8000))
-        yield SwitchesDriver(node, registers.SwitchesRegisters(client)), endpoint
+        yield SwitchesDriver(node, REGISTERS.SwitchesRegisters(client)), endpoint
     finally:
         await client.close()
 
