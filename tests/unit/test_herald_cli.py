@@ -163,7 +163,7 @@ def test_run_as_json(port, program):
 def test_run_that_takes_too_long(port, tmp_path):
     path = tmp_path / "forever.qcs"
     path.write_text(FOREVER)
-    result = call("run", "entangle", "--program", path, "--timeout", "0.01", "--out",
+    result = call("run", "entangle", "--program", path, "--timeout", "0.003", "--out",
                   tmp_path / "run.json")
     assert result.exit_code == 1
     assert "stopped now; --timeout gives it longer" in said(result)
@@ -174,7 +174,7 @@ def test_saturated_detector_is_shown(port):
     port.set("herald.control", 1)
     port.saturated = 2
     port._show_herald()
-    result = call("rates", "--plan", "entangle")
+    result = call("rates", "--plan", "entangle", "--seconds", "0.0005")
     assert result.exit_code == 0
     assert "Armed attempts are refused saturated" in said(result)
     assert "Saturated detectors d" in said(result)
