@@ -56,6 +56,10 @@ SHOWN = (
     "sequencer_area/*/bram",
     "sequencer_area/*/dsp",
     "sequencer_area/*/fmax",
+    "herald_latency/*",
+    "herald_area/*",
+    "attempts/*",
+    "switches/*",
 )
 
 

@@ -18,6 +18,7 @@ from quantacore.gateware.layouts import (
     tagger,
     tags,
     timing,
+    virtual,
 )
 from quantacore.gateware.layouts.link import LinkFlags
 
@@ -115,7 +116,7 @@ STRUCTS = {
         ("register", 23, 1), ("reserved_2", 24, 24), ("code", 48, 16)]),
     instructions.SynWord: (64, [("op", 0, 6), ("dwell", 6, 14), ("reserved", 20, 20),
         ("word", 40, 3), ("push", 43, 1), ("first", 44, 1), ("last", 45, 1), ("raw", 46, 1),
-        ("reserved_2", 47, 1), ("rb", 48, 4), ("reserved_3", 52, 8), ("ra", 60, 4)]),
+        ("erasures", 47, 1), ("rb", 48, 4), ("reserved_3", 52, 8), ("ra", 60, 4)]),
     sequencer.Wave: (64, [("step", 0, 30), ("base", 30, 10), ("length", 40, 24)]),
     sequencer.SequencerLoadAddress: (32, [("address", 0, 16), ("target", 16, 2),
         ("channel", 18, 3), ("reserved", 21, 10), ("slot", 31, 1)]),
@@ -164,6 +165,8 @@ STRUCTS = {
         8, 1), ("failed_over", 9, 1), ("armed", 10, 1), ("reserved", 11, 5), ("requested", 16,
         8), ("out", 24, 8)]),
     switches.RefusedRequest: (11, [("route", 0, 8), ("reason", 8, 3)]),
+    virtual.VirtualChannel: (19, [("enable", 0, 1), ("kind", 1, 1), ("record", 2, 1),
+        ("detectors", 3, 8), ("watched", 11, 8)]),
 }
 
 #: Enumeration: bits, values.
@@ -195,7 +198,7 @@ ENUMS = {
     instructions.Condition: (3, {"EQ": 0, "NE": 1, "LT": 2, "GE": 3, "LTU": 4, "GEU": 5}),
     instructions.TriggerMode: (2, {"RISE": 0, "FALL": 1, "HIGH": 2, "ALL": 3}),
     instructions.Source: (4, {"TICK_LOW": 0, "TICK_HIGH": 1, "WAITED": 2, "INPUTS": 3,
-        "VERDICT": 4, "FRAME": 5}),
+        "VERDICT": 4, "FRAME": 5, "CLICKED": 6, "SITES": 7, "HERALD_FRAME": 8, "ATTEMPT": 9}),
     instructions.Fault: (4, {"NONE": 0, "ILLEGAL": 1, "CALL_OVERFLOW": 2, "CALL_UNDERFLOW": 3,
         "LOOP_OVERFLOW": 4, "LOOP_EMPTY": 5, "LOOP_UNDERFLOW": 6, "LATE": 7}),
     sequencer.LoadTarget: (2, {"PROGRAM": 0, "WAVES": 1, "ENVELOPE": 2}),
@@ -214,6 +217,7 @@ ENUMS = {
     switches.Refusal: (3, {"NONE": 0, "UNKNOWN": 1, "FAULT": 2, "EMERGENCY": 3, "OFF": 4,
         "LATE": 5}),
     herald.HeraldCount: (7, {"CELL": 0, "PATTERN": 32, "STRAY": 48, "DEAD": 56, "CLICK": 64}),
+    virtual.VirtualKind: (1, {"COINCIDENCE": 0, "COMBINATION": 1}),
 }
 
 
@@ -233,7 +237,8 @@ def test_values_of_enumeration(enumeration):
 
 
 @pytest.mark.parametrize("module", [tags, frames, identity, decoder, decoder_registers,
-                                    instructions, sequencer, herald, switches])
+                                    instructions, sequencer, herald, switches,
+                                    virtual])
 def test_every_public_word_is_pinned(module):
     for name in module.__all__:
         value = getattr(module, name)
@@ -246,7 +251,7 @@ def test_every_public_word_is_pinned(module):
 @pytest.mark.parametrize("flags", [LinkFlags, timing.TimingFlags, tagger.TaggerFlags,
                                    tagger.HistogramFlags, decoder_registers.DecoderFlags,
                                    sequencer.SequencerFlags, herald.HeraldFlags,
-                                   switches.SwitchFlags],
+                                   switches.SwitchFlags, virtual.VirtualFlags],
                          ids=lambda flags: flags.__name__)
 def test_flags_are_single_bits_without_gaps(flags):
     assert [(f.offset, Shape.cast(f.shape).width) for _name, f in flags.as_shape()] == [
