@@ -38,6 +38,7 @@ from quantacore.gateware.layouts.switches import (
 from quantacore.gateware.layouts.tagger import HISTOGRAM_BINS
 from quantacore.gateware.layouts.tags import MAX_CHANNELS, SAMPLES_PER_CLOCK, sample_word
 from quantacore.gateware.layouts.timing import SYNC_OUTPUTS, TRIGGERS
+from quantacore.gateware.layouts.virtual import VIRTUAL
 from quantacore.gateware.link.link import Link
 from quantacore.gateware.link.uart import UART
 from quantacore.gateware.stream import Merge, connect_streams
@@ -71,7 +72,7 @@ class NodeConfig:
     sequencer : int or None
         Pulse channels of the sequencer to build, 1 to 8; None leaves it out.
     herald : bool
-        Build the herald unit, which needs a sequencer.
+        Build the herald unit, which needs a sequencer, and virtual channels.
     switches : int or None
         Photonic switches to control, 1 to 8; None leaves their control out.
     """
@@ -352,18 +353,32 @@ class Node(wiring.Component):
                 Value.cast(heralds.reference).eq(Value.cast(self.reference)),
                 pulses.verdict_valid.eq(heralds.verdict_valid),
                 pulses.verdict.eq(heralds.verdict), pulses.delta.eq(heralds.delta),
+                pulses.clicked.eq(heralds.clicked), pulses.sites.eq(heralds.sites),
+                pulses.herald_frame.eq(heralds.frame), pulses.attempt.eq(heralds.attempt),
                 starts.eq(heralds.triggers),
             ]
             for ours, theirs in zip(self.detectors, heralds.detectors, strict=True):
                 m.d.comb += Value.cast(theirs).eq(Value.cast(ours))
-        records = tagger.records
+        records, edges = tagger.records, tagger.edges
+        if not config.herald:
+            m.submodules.no_virtual = absent = AbsentBank(VIRTUAL)
+            wiring.connect(m, decoder.virtual, absent.bus)
+        else:
+            from quantacore.gateware.herald.virtual import Virtual
+
+            m.submodules.virtual = virtual = Virtual()
+            wiring.connect(m, decoder.virtual, virtual.csr)
+            connect_streams(m, records, virtual.i)
+            connect_streams(m, edges, virtual.edges)
+            m.d.comb += virtual.tick.eq(timing.tick)
+            records, edges = virtual.records, virtual.merged
         for i, source in enumerate(sources):
             m.submodules[f"records_{i}"] = merge = Merge(64)
             connect_streams(m, records, merge.i[0])
             connect_streams(m, source, merge.i[1])
             records = merge.o
         connect_streams(m, records, link.records)
-        connect_streams(m, tagger.edges, histogram.edges)
+        connect_streams(m, edges, histogram.edges)
         m.d.comb += [
             tagger.buffer_level.eq(link.records_level),
             link.tick.eq(timing.tick),

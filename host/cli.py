@@ -19,6 +19,7 @@ from quantacore.host.console import takeover_option as _takeover
 from quantacore.host.decode_cli import decode
 from quantacore.host.firmware_cli import fw
 from quantacore.host.sequencer_cli import register as _register_sequencer
+from quantacore.host.switch_cli import switch
 
 __all__ = ["main", "quantacore"]
 
@@ -527,6 +528,7 @@ def demo(file, full, part, out, seed):
 quantacore.add_command(decode)
 _register_sequencer(fw)
 quantacore.add_command(fw)
+quantacore.add_command(switch)
 
 
 def main():

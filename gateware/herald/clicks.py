@@ -110,7 +110,7 @@ class Clicks(wiring.Component):
             Signal.like(self.word), Signal(samples), Signal(samples), Signal(samples))
         m.d.sync += [word_1.eq(self.word), own_1.eq(own), clicks_1.eq(clicks),
                      inside_1.eq(inside)]
-        # Windows that are open in this tick are those of the attempt before.
+        # This tick's windows are still those of another attempt.
         with m.If(self.start):
             m.d.sync += [self.clicked.eq(0), inside_1.eq(0)]
 

@@ -9,8 +9,9 @@ from quantacore.gateware.layouts.sequencer import SEQUENCER
 from quantacore.gateware.layouts.switches import SWITCHES
 from quantacore.gateware.layouts.tagger import HISTOGRAM, TAGGER
 from quantacore.gateware.layouts.timing import TIMING
+from quantacore.gateware.layouts.virtual import VIRTUAL
 
 __all__ = ["NODE_MAP"]
 
 NODE_MAP = RegisterMap(blocks=(IDENTITY, LINK, TIMING, TAGGER, HISTOGRAM, DECODER, SEQUENCER,
-                               HERALD, SWITCHES))
+                               HERALD, SWITCHES, VIRTUAL))

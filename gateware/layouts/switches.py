@@ -33,7 +33,7 @@ SETTLE_BITS = 32
 #: Bits of the debounce time.
 DEBOUNCE_BITS = 24
 #: From the tick of a request to the first tick in which the drives have the new codes.
-CHANGE_TICKS = 3
+CHANGE_TICKS = 4
 #: From the tick of the monitors that end a route's settling to the first tick in which ``settling``
 #: is low.
 MONITOR_TICKS = 4
@@ -41,7 +41,7 @@ MONITOR_TICKS = 4
 #: have the alternate route's codes.
 FAILOVER_TICKS = MONITOR_TICKS + CHANGE_TICKS
 #: From a tick in which the emergency input is high to the first in which the drives are safe.
-SAFE_TICKS = 1
+SAFE_TICKS = 2
 
 
 class RouteWord(enum.Enum, shape=5):

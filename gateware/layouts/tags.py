@@ -75,6 +75,8 @@ class LossCause(enum.Enum, shape=6):
     BUFFER = 0
     #: More edges at once than the row queue behind the front end holds.
     BURST = 1
+    #: The virtual channels' queue was full; these edges are no detector's.
+    VIRTUAL = 2
 
 
 class TagRecord(data.Struct):

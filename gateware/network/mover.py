@@ -24,9 +24,9 @@ __all__ = ["RouteMover"]
 class RouteMover(wiring.Component):
     """Carries requests for routes out, and watches over the route in force.
 
-    A request in tick u is looked up in u + 1 and judged in u + 2; the drives have the route's codes
-    from u + CHANGE_TICKS on. Requests may come in every tick: each is carried out after the same
-    time, so that the newest stands in the end. ``settling`` is high from u on until the route
+    A request in tick u is looked up in u + 1 and decided in u + 2; the drives have the route's
+    codes from u + CHANGE_TICKS on. Requests may come in every tick: each is carried out after the
+    same time, so that the newest stands in the end. ``settling`` is high from u on until the route
     holds; for a request that is refused, until that is known.
 
     What decides in a tick is, in this order: the emergency, ``enable``, a request that is carried
@@ -51,7 +51,7 @@ class RouteMover(wiring.Component):
     host : In(1), host_route : In(8)
     timed : In(1), timed_route : In(8), late : In(1)
     clear, park : In(1)
-    look : Out(1), route : Out(8), known : In(1), found : In(route_layout(switches))
+    look : Out(1), route : Out(8), idle : In(4), known : In(1), found : In(route_layout(switches))
         To :class:`~quantacore.gateware.network.routes.RouteTable`.
     monitors : In(16).array(switches)
     drives : Out(16).array(switches)
@@ -84,7 +84,8 @@ class RouteMover(wiring.Component):
             "timeout": In(SETTLE_BITS), "debounce": In(DEBOUNCE_BITS),
             "emergency": In(1), "level": In(8), "host": In(1), "host_route": In(8),
             "timed": In(1), "timed_route": In(8), "late": In(1), "clear": In(1), "park": In(1),
-            "look": Out(1), "route": Out(8), "known": In(1), "found": In(layout),
+            "look": Out(1), "route": Out(8), "idle": In(ROUTE_BITS), "known": In(1),
+            "found": In(layout),
             "monitors": In(MONITOR_BITS).array(switches),
             "drives": Out(DRIVE_BITS).array(switches),
             "settling": Out(1), "state": Out(RouteState),
@@ -131,8 +132,10 @@ class RouteMover(wiring.Component):
             m.d.sync += first_route.eq(self.timed_route)
         with m.Elif(self.host):
             m.d.sync += first_route.eq(self.host_route)
-        with m.Else():
+        with m.Elif(clear_way):
             m.d.sync += first_route.eq(alternate)
+        with m.Else():
+            m.d.sync += first_route.eq(self.idle)
         with m.If(~on):
             m.d.sync += first_reason.eq(Refusal.OFF)
         with m.Elif(self.emergency):
@@ -141,9 +144,11 @@ class RouteMover(wiring.Component):
             m.d.sync += first_reason.eq(Refusal.LATE)
 
         # Tick u + 1: is there such a route?
+        second_good = Signal()
         m.d.comb += [self.look.eq(first_valid), self.route.eq(first_route)]
         m.d.sync += [second_valid.eq(first_valid), second_own.eq(first_own),
-                     second_route.eq(first_route), second_reason.eq(first_reason)]
+                     second_route.eq(first_route), second_reason.eq(first_reason),
+                     second_good.eq(0)]
         with m.If(first_reason == Refusal.NONE):
             with m.If(self.emergency):
                 m.d.sync += second_reason.eq(Refusal.EMERGENCY)
@@ -151,24 +156,33 @@ class RouteMover(wiring.Component):
                 m.d.sync += second_reason.eq(Refusal.OFF)
             with m.Elif(~self.known):
                 m.d.sync += second_reason.eq(Refusal.UNKNOWN)
+            with m.Else():
+                m.d.sync += second_good.eq(first_valid)
 
         # Tick u + 2: may it be?
         reason, change = Signal(Refusal), Signal()
-        m.d.comb += reason.eq(second_reason)
-        with m.If(second_reason == Refusal.NONE):
+        failing, fault = Signal(), Signal()
+        m.d.comb += [
+            failing.eq(state == RouteState.FAILING), fault.eq(state == RouteState.FAULT),
+            reason.eq(second_reason),
+            change.eq(second_good & ~self.emergency & self.enable & on
+                      & Mux(second_own, failing, ~fault)),
+        ]
+        with m.If(second_good):
             with m.If(self.emergency):
                 m.d.comb += reason.eq(Refusal.EMERGENCY)
             with m.Elif(~self.enable | ~on):
                 m.d.comb += reason.eq(Refusal.OFF)
-            with m.Elif(state == RouteState.FAULT):
+            with m.Elif(fault):
                 m.d.comb += reason.eq(Refusal.FAULT)
-        own_fails = second_valid & second_own & (state == RouteState.FAILING)
+        # A request that is on its way may still be the way out.
+        gives_up = Signal()
         m.d.comb += [
-            change.eq(second_valid & (reason == Refusal.NONE)
-                      & (~second_own | (state == RouteState.FAILING))),
+            gives_up.eq(failing & ~first_valid
+                        & Mux(second_valid, second_own & ~second_good, ~can_fail_over)),
             self.changed.eq(change & ~second_own), self.took_over.eq(change & second_own),
             self.restarted.eq(self.changed & (state == RouteState.SETTLING)),
-            self.refused.eq(second_valid & ~second_own & (reason != Refusal.NONE)),
+            self.refused.eq(second_valid & ~second_own & ~change),
             self.refused_route.eq(second_route), self.reason.eq(reason),
         ]
 
@@ -177,18 +191,17 @@ class RouteMover(wiring.Component):
         has_alternate = Signal()
         remaining, due = Signal(SETTLE_BITS), Signal()
         patience, last = Signal(SETTLE_BITS), Signal()
-        with m.If(change):
+        # Without waiting for what is decided: where the route may be, but is not to, there is none
+        # whose monitors matter.
+        with m.If(second_good):
             m.d.sync += [
                 ranges.eq(found.ranges), used.eq(found.entry.used),
                 alternate.eq(found.entry.alternate), has_alternate.eq(found.entry.has_alternate),
-                self.present.eq(second_route), self.failed_over.eq(second_own),
                 remaining.eq(found.settle), due.eq(found.settle == 0),
                 patience.eq(self.timeout), last.eq(self.timeout == 0),
                 # Counted from the request, and one ahead.
-                self.settle_ticks.eq(CHANGE_TICKS + 1),
+                self.settle_ticks.eq(CHANGE_TICKS),
             ]
-            with m.If(~second_own):
-                m.d.sync += self.requested.eq(second_route)
         with m.Else():
             with m.If(~self.settle_ticks.all()):
                 m.d.sync += self.settle_ticks.eq(self.settle_ticks + 1)
@@ -196,14 +209,18 @@ class RouteMover(wiring.Component):
                 m.d.sync += [remaining.eq(remaining - 1), due.eq(remaining[1:] == 0)]
             with m.Elif(~last):
                 m.d.sync += [patience.eq(patience - 1), last.eq(patience[1:] == 0)]
+        with m.If(change):
+            m.d.sync += [self.present.eq(second_route), self.failed_over.eq(second_own)]
+        with m.If(self.changed):
+            m.d.sync += self.requested.eq(second_route)
         m.d.comb += can_fail_over.eq(self.failover & has_alternate & ~self.failed_over)
 
         # Monitors of a tick, and whether they count, come to be judged together; those of before a
         # change never do.
-        judged, final = Signal(WATCH_TICKS), Signal(WATCH_TICKS)
+        judged, final = Signal(WATCH_TICKS + 1), Signal(WATCH_TICKS + 1)
         m.d.sync += [
-            judged.eq(Mux(change, 0, Cat(due, judged))),
-            final.eq(Mux(change, 0, Cat(due & last, final))),
+            judged.eq(Mux(second_good, 0, Cat(due, judged))),
+            final.eq(Mux(second_good, 0, Cat(due & last, final))),
         ]
         m.d.comb += [watch.ranges.eq(ranges), watch.used.eq(used)]
         m.d.comb += [ours.eq(theirs) for ours, theirs in
@@ -225,38 +242,42 @@ class RouteMover(wiring.Component):
                 judged[-1] & state_is(RouteState.SETTLING, RouteState.HOLDING), watch.out, 0)),
         ]
 
-        # What becomes of it. Where there is no alternate, a request that is on its way still may
-        # be the way out.
+        # What becomes of it.
         safe = Signal()
+        m.d.comb += safe.eq(self.emergency | on & ~self.enable | self.park & ~change & self.enable
+                            | gives_up & ~self.hold & ~self.park & self.enable)
         with m.If(self.emergency):
-            m.d.comb += safe.eq(1)
             m.d.sync += state.eq(Mux(self.enable, RouteState.EMERGENCY, RouteState.OFF))
         with m.Elif(~self.enable):
-            m.d.comb += safe.eq(on)
             m.d.sync += state.eq(RouteState.OFF)
         with m.Elif(change):
             m.d.sync += state.eq(RouteState.SETTLING)
         with m.Elif(self.park):
-            m.d.comb += safe.eq(1)
             m.d.sync += state.eq(RouteState.IDLE)
         with m.Elif(state_is(RouteState.OFF, RouteState.EMERGENCY)):
             m.d.sync += state.eq(RouteState.IDLE)
         with m.Elif(stuck):
             m.d.sync += state.eq(RouteState.FAILING)
-        with m.Elif((own_fails & ~first_valid | clear_way & ~can_fail_over) & ~external):
-            m.d.comb += [self.faulted.eq(1), safe.eq(~self.hold)]
+        with m.Elif(gives_up):
+            m.d.comb += self.faulted.eq(1)
             m.d.sync += state.eq(RouteState.FAULT)
         with m.Elif(self.settled):
             m.d.sync += state.eq(RouteState.HOLDING)
-        with m.Elif((state == RouteState.FAULT) & self.clear):
+        with m.Elif(fault & self.clear):
             m.d.sync += state.eq(RouteState.IDLE)
+
+        # All drives change a tick after it was decided, because they are many.
+        staged, to_route, to_safe = Signal(found.drives.shape()), Signal(), Signal()
+        m.d.sync += [staged.eq(found.drives), to_route.eq(change), to_safe.eq(safe)]
         with m.If(safe):
             m.d.sync += self.there.eq(0)
-            m.d.sync += [drive.eq(code) for drive, code in
-                         zip(self.drives, self.safe, strict=True)]
         with m.Elif(change):
             m.d.sync += self.there.eq(1)
-            m.d.sync += [drive.eq(found.drives[k]) for k, drive in enumerate(self.drives)]
+        with m.If(to_safe):
+            m.d.sync += [drive.eq(code) for drive, code in
+                         zip(self.drives, self.safe, strict=True)]
+        with m.Elif(to_route):
+            m.d.sync += [drive.eq(staged[k]) for k, drive in enumerate(self.drives)]
         m.d.comb += self.settling.eq(
             on & (external | self.emergency | first_valid | second_valid
                   | (state != RouteState.HOLDING)))

@@ -55,10 +55,12 @@ class RouteTable(wiring.Component):
 
     Members
     -------
+    idle : Out(4)
+        What ``route`` should be where nobody looks a route up.
     look : In(1), route : In(8)
-        Look a route up,
+        Look a route up. The route reaches far: it should come straight from a register.
     known : Out(1)
-        which there is: in the same tick.
+        Whether there is such a route: in the same tick.
     found : Out(route_layout(switches))
         The route looked up in the tick before. Not reset.
     load_valid : In(1), load : In(RouteLoad)
@@ -78,7 +80,8 @@ class RouteTable(wiring.Component):
         check_switches(switches)
         self.switches = switches
         super().__init__({
-            "look": In(1), "route": In(8), "known": Out(1), "found": Out(route_layout(switches)),
+            "idle": Out(ROUTE_BITS), "look": In(1), "route": In(8), "known": Out(1),
+            "found": Out(route_layout(switches)),
             "load_valid": In(1), "load": In(RouteLoad),
             "address_valid": In(1), "address": In(RouteAddress),
             "word_valid": In(1), "word": In(32),
@@ -104,9 +107,8 @@ class RouteTable(wiring.Component):
             m.d.sync += loading.words.eq(loading.words | 1 << at.word)
         with m.If(self.address_valid):
             m.d.sync += at.eq(self.address)
-        written, write_route, write_word = Signal(), Signal(ROUTE_BITS), Signal(5)
-        m.d.sync += [written.eq(taken), write_route.eq(at.route), write_word.eq(at.word),
-                     word.eq(self.word)]
+        write_route = Signal(ROUTE_BITS)
+        m.d.sync += [write_route.eq(at.route), word.eq(self.word)]
 
         # What may be looked up.
         load = self.load
@@ -139,26 +141,33 @@ class RouteTable(wiring.Component):
         for k in range(self.switches):
             fields[RouteWord.DRIVE.value + k] = entry.drives[k]
             fields[RouteWord.RANGE.value + k] = entry.ranges[k]
-        host, host_2 = Signal(), Signal()
-        shown, shown_word = Signal(RouteAddress), Signal(5)
-        m.d.sync += [shown.eq(at), host.eq(~self.look), host_2.eq(host), shown_word.eq(shown.word)]
-        low, high = [], []
+        host = Signal(4)
+        shown = Signal(5)
+        m.d.comb += self.idle.eq(at.route)
+        m.d.sync += [shown.eq(at.word), host.eq(Cat(~self.look, host))]
+        parts = []
         for number, field in sorted(fields.items()):
             value = Value.cast(field)
             m.submodules[f"word_{number}"] = ram = RAM(width=len(value), depth=ROUTES, block=False)
+            this, write = Signal(name=f"shown_{number}"), Signal(name=f"write_{number}")
+            m.d.sync += [this.eq(shown == number), write.eq(taken & (at.word == number))]
             m.d.comb += [
-                ram.write.eq(written & (write_word == number)),
-                ram.write_address.eq(write_route), ram.write_data.eq(word[:len(value)]),
-                ram.read.eq(1),
-                ram.read_address.eq(Mux(self.look, self.route[:ROUTE_BITS], shown.route)),
+                ram.write.eq(write), ram.write_address.eq(write_route),
+                ram.write_data.eq(word[:len(value)]),
+                ram.read.eq(1), ram.read_address.eq(self.route[:ROUTE_BITS]),
                 value.eq(ram.read_data),
             ]
-            which = Signal(name=f"shown_{number}")
-            m.d.sync += which.eq(shown.word == number)
-            (low if number < RouteWord.RANGE.value else high).append(
-                value & which.replicate(len(value)))
-        either, ranges = Signal(32), Signal(32)
-        m.d.sync += [either.eq(any_of(low)), ranges.eq(any_of(high))]
-        with m.If(host_2):
-            m.d.sync += self.readback.eq(either | ranges)
+            parts.append(value & this.replicate(len(value)))
+        # A tree with a register for every few words.
+        stage = 0
+        while len(parts) > 1:
+            groups = [parts[i:i + 3] for i in range(0, len(parts), 3)]
+            parts = []
+            for i, group in enumerate(groups):
+                part = Signal(32, name=f"readback_{stage}_{i}")
+                m.d.sync += part.eq(any_of(group))
+                parts.append(part)
+            stage += 1
+        with m.If(host[stage]):
+            m.d.sync += self.readback.eq(parts[0])
         return m

@@ -43,8 +43,8 @@ class SwitchUnit(wiring.Component):
     route : In(8)
         The sequencer's. A change in tick u is a request in u.
     emergency : In(1)
-        While it is high drives are safe, from the next tick on. Then there is no route until the
-        next request.
+        While it is high drives are safe, from SAFE_TICKS ticks later on. Then there is no route
+        until the next request.
     monitors : In(16).array(switches)
         Power monitors, in the fabric clock's domain; each is compared in every tick.
     drives : Out(16).array(switches)
@@ -103,7 +103,7 @@ class SwitchUnit(wiring.Component):
             mover.level.eq(self.route), mover.timed.eq(trigger.fire), mover.late.eq(trigger.late),
             mover.timed_route.eq(bank.start_route), mover.clear.eq(action.clear),
             mover.park.eq(action.park),
-            table.look.eq(mover.look), table.route.eq(mover.route),
+            mover.idle.eq(table.idle), table.look.eq(mover.look), table.route.eq(mover.route),
             mover.known.eq(table.known), mover.found.eq(table.found),
             self.settling.eq(mover.settling), self.state.eq(mover.state),
         ]
@@ -115,7 +115,8 @@ class SwitchUnit(wiring.Component):
             ]
 
         # What the host sees.
-        status = bank.status
+        status = Signal.like(bank.status)
+        m.d.sync += Value.cast(bank.status).eq(Value.cast(status))
         m.d.comb += [
             status.state.eq(mover.state), status.settling.eq(mover.settling),
             status.route.eq(mover.present), status.there.eq(mover.there),

@@ -21,6 +21,7 @@ from quantacore.host.driver.errors import (
     NotANodeError,
     RefusedError,
 )
+from quantacore.host.driver.herald import HeraldDriver
 from quantacore.host.driver.link import Driver, LinkClient
 from quantacore.host.driver.registers import (
     MAP_CRC,
@@ -529,7 +530,8 @@ class Node(Driver):
     """A node and the drivers of its blocks.
 
     Use :meth:`connect`. Attributes: ``identity`` (:class:`Identity`), ``regs`` (every register,
-    typed), ``timing``, ``tagger``, ``histogram``, ``decoder``, ``sequencer``, ``link``, ``client``.
+    typed), ``timing``, ``tagger``, ``histogram``, ``decoder``, ``sequencer``, ``herald``, ``link``,
+    ``client``.
     """
 
     def __init__(self, client, identity):
@@ -542,6 +544,7 @@ class Node(Driver):
         self.histogram = HistogramDriver(self, self.regs.histogram)
         self.decoder = DecoderDriver(self, self.regs.decoder)
         self.sequencer = SequencerDriver(self, self.regs.sequencer)
+        self.herald = HeraldDriver(self, self.regs.herald)
         self.link = LinkDriver(self, self.regs.link)
 
     @classmethod

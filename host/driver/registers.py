@@ -18,13 +18,14 @@ __all__ = [
     "SlotCommand", "SlotStatus", "SequencerFlags", "Role", "HeraldControl", "HeraldCodes",
     "HeraldAction", "HeraldStatus", "HeraldTable", "HeraldAddress", "HeraldFlags", "SwitchSizes",
     "SwitchControl", "SwitchAction", "RouteState", "SwitchStatus", "RouteLoad", "RouteAddress",
-    "RouteLoading", "Refusal", "RefusedRequest", "SwitchFlags", "IdentityRegisters",
-    "LinkRegisters", "TimingRegisters", "TaggerRegisters", "HistogramRegisters", "DecoderRegisters",
-    "SequencerRegisters", "HeraldRegisters", "SwitchesRegisters", "NodeRegisters", "MAP_CRC",
+    "RouteLoading", "Refusal", "RefusedRequest", "SwitchFlags", "VirtualKind", "VirtualChannel",
+    "VirtualFlags", "IdentityRegisters", "LinkRegisters", "TimingRegisters", "TaggerRegisters",
+    "HistogramRegisters", "DecoderRegisters", "SequencerRegisters", "HeraldRegisters",
+    "SwitchesRegisters", "VirtualRegisters", "NodeRegisters", "MAP_CRC",
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0x73a163b6
+MAP_CRC = 0xbf789364
 
 
 class Protocol(Fields):
@@ -763,6 +764,41 @@ class SwitchFlags(Fields):
         "late": (11, 1, None),
         "load_refused": (12, 1, None),
         "emergency": (13, 1, None),
+    }
+
+
+class VirtualKind(enum.IntEnum):
+    """What makes an edge of a virtual channel."""
+
+    COINCIDENCE = 0
+    COMBINATION = 1
+
+
+class VirtualChannel(Fields):
+    """What a virtual channel looks at."""
+
+    __slots__ = (
+        "enable", "kind", "record", "detectors", "watched",
+    )
+    LAYOUT = {
+        "enable": (0, 1, None),
+        "kind": (1, 1, VirtualKind),
+        "record": (2, 1, None),
+        "detectors": (3, 8, None),
+        "watched": (11, 8, None),
+    }
+
+
+class VirtualFlags(Fields):
+    """Things that make virtual channels incomplete."""
+
+    __slots__ = (
+        "edge_lost", "edge_late", "tag_lost",
+    )
+    LAYOUT = {
+        "edge_lost": (0, 1, None),
+        "edge_late": (1, 1, None),
+        "tag_lost": (2, 1, None),
     }
 
 
@@ -1814,6 +1850,78 @@ class SwitchesRegisters(RegisterBlock):
     )
 
 
+class VirtualRegisters(RegisterBlock):
+    """Virtual channels, from the edges that the tagger tags, rising and falling. Without flags
+    they are exact. generated = sent + lost (+ those on their way) of channels with `record`.
+    """
+
+    channels = Register(
+        "virtual.channels", 0x4480, width=19, count=4, type=VirtualChannel,
+        doc="What each looks at; a change forgets nothing."
+    )
+    window = Register(
+        "virtual.window", 0x4484, width=24, count=4, unit="fine units",
+        doc="Width of the coincidence window."
+    )
+    guard_before = Register(
+        "virtual.guard_before", 0x4488, width=24, count=4, unit="fine units",
+        doc="Combinations: time without edges before the first."
+    )
+    guard_after = Register(
+        "virtual.guard_after", 0x448c, width=24, count=4, unit="fine units",
+        doc="Combinations: time without edges after the window."
+    )
+    hold = Register(
+        "virtual.hold", 0x4490, width=16, unit="ticks",
+        doc=(
+            "Edges wait until they are this old, and are then taken in order of their times: "
+            "longer than any negative delay of the tagger and the time that edges wait in it."
+        )
+    )
+    clear = Register(
+        "virtual.clear", 0x4491, width=1, access="wo",
+        doc=(
+            "Write 1 to forget all edges and zero all counts; needed after the tick counter was "
+            "set back."
+        )
+    )
+    generated = Register(
+        "virtual.generated", 0x4492, width=48, access="ro", count=4, unit="edges",
+        doc="Edges of each virtual channel."
+    )
+    sent = Register(
+        "virtual.sent", 0x449a, width=48, access="ro", unit="edges",
+        doc="Virtual edges written to the tag stream."
+    )
+    lost = Register(
+        "virtual.lost", 0x449c, width=48, access="ro", unit="edges",
+        doc="Virtual edges that found the queue of records full."
+    )
+    edges_lost = Register(
+        "virtual.edges_lost", 0x449e, width=48, access="ro", unit="edges",
+        doc="Edges of detectors that found their queue full."
+    )
+    edges_late = Register(
+        "virtual.edges_late", 0x44a0, width=48, access="ro", unit="edges",
+        doc="Edges of detectors that came too late."
+    )
+    flags = Register(
+        "virtual.flags", 0x44a2, width=3, access="w1c", type=VirtualFlags,
+        doc="Sticky errors and warnings; write ones to clear them, with their counts."
+    )
+    flag_counts = Register(
+        "virtual.flag_counts", 0x44a3, access="ro", count=3, unit="events",
+        doc=(
+            "How often each flag was raised since it was cleared; stops at the largest number. In "
+            "order: edge_lost, edge_late, tag_lost."
+        )
+    )
+    flag_times = Register(
+        "virtual.flag_times", 0x44a6, width=64, access="ro", count=3, unit="ticks",
+        doc="When each flag was first raised since it was cleared."
+    )
+
+
 class NodeRegisters(Driver):
     """The registers of a node, by block."""
 
@@ -1827,3 +1935,4 @@ class NodeRegisters(Driver):
         self.sequencer = SequencerRegisters(client)
         self.herald = HeraldRegisters(client)
         self.switches = SwitchesRegisters(client)
+        self.virtual = VirtualRegisters(client)

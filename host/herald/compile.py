@@ -152,11 +152,13 @@ class _Compiler:
         self.tick_ps = Fraction(geometry.tick_ps)
         self.sample_ps = self.tick_ps / geometry.samples
 
-    def error(self, path, text):
-        self.findings.append(Finding(path, text))
+    def error(self, path, text, error=True):
+        finding = Finding(path, text, error)
+        if finding not in self.findings:  # the same of several detectors is said once
+            self.findings.append(finding)
 
     def warn(self, path, text):
-        self.findings.append(Finding(path, text, error=False))
+        self.error(path, text, error=False)
 
     def rounded(self, path, what, ps, step_ps, low, high, *, up=False):
         """A time in whole steps, with a warning if it is not; ``None`` out of range."""
@@ -190,8 +192,8 @@ class _Compiler:
         for window in self.plan.windows.values():
             for name, (begin, end, path) in window.spans.items():
                 delay = self.plan.detectors[name].delay_ps
-                number = [self.rounded(f"{path}.{key}", f"{key!r} of {name}.{window.name}"
-                                       f"{' with its delay' if delay else ''}", ps + delay,
+                number = [self.rounded(f"{path}.{key}", f"{key!r} of {window.name}" + (
+                                       f" with the delay of {name}" if delay else ""), ps + delay,
                                        self.sample_ps, 0, limit)
                           for key, ps in (("from", begin), ("to", end))]
                 if None in number:

@@ -4,7 +4,7 @@ Written from the contract, one call for each tick; nothing here knows of pipelin
 the gateware.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from quantacore.gateware.layouts.switches import (
     CHANGE_TICKS,
@@ -26,6 +26,8 @@ __all__ = ["Route", "RouteTableModel", "SwitchesModel"]
 _LOOK, _DECIDE = 1, 2
 #: Ticks after which monitors are judged.
 _JUDGE = MONITOR_TICKS - 1
+#: What becomes of the drives: these, instead of a route's.
+_SAFE = "safe"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +211,8 @@ class SwitchesModel:
         self._route = None
         self._asked = self._judge_from = self._give_up = None
         self._run = self._allowed = 0
+        self._out = []
+        self._coming = None
 
     def tick(self, *, level=0, emergency=False, host=None, timed=None, late=False, park=False,
              clear=False, monitors=None):
@@ -239,6 +243,7 @@ class SwitchesModel:
         # A stuck route waits for what is on its way, and then takes the alternate or gives up.
         waits = bool(self._under_way)
         gives_up = False
+        event = None
         may = (self.failover and self._route is not None and self._route.alternate is not None
                and not self.failed_over)
         if asked:
@@ -248,11 +253,10 @@ class SwitchesModel:
             elif emergency:
                 request.refusal = Refusal.EMERGENCY
             self._under_way.append(request)
-        elif self.state is RouteState.FAILING and not waits:
-            if may:
-                self._under_way.append(_Request(now, self._route.alternate, own=True))
-            else:
-                gives_up = True
+        elif self.state is RouteState.FAILING and not waits and may:
+            self._under_way.append(_Request(now, self._route.alternate, own=True))
+        if self.state is RouteState.FAILING and not waits and not may:
+            gives_up = True
 
         for request in self._under_way:
             if emergency and request.refusal is Refusal.NONE:
@@ -276,7 +280,7 @@ class SwitchesModel:
                 if self.state is not RouteState.FAILING:
                     decided = None
                 elif decided.refusal is not Refusal.NONE:
-                    gives_up = not self._under_way
+                    gives_up = not any(request.tick < now for request in self._under_way)
                     decided = None
             elif decided.refusal is not Refusal.NONE:
                 self.counts.refused += 1
@@ -286,16 +290,16 @@ class SwitchesModel:
         state = self.state
 
         if emergency:
-            self._make_safe()
+            event = _SAFE
             self.state = RouteState.EMERGENCY if self.enable else RouteState.OFF
         elif not self.enable:
             if on:
-                self._make_safe()
+                event = _SAFE
             self.state = RouteState.OFF
         elif decided is not None:
             self.state = RouteState.SETTLING
         elif park:
-            self._make_safe()
+            event = _SAFE
             self.state = RouteState.IDLE
         elif state in (RouteState.OFF, RouteState.EMERGENCY):
             self.state = RouteState.IDLE
@@ -304,7 +308,7 @@ class SwitchesModel:
         elif gives_up:
             self.faults += 1
             if not self.hold:
-                self._make_safe()
+                event = _SAFE
             self.state = RouteState.FAULT
         elif right and state is RouteState.SETTLING:
             self.state = RouteState.HOLDING
@@ -312,19 +316,21 @@ class SwitchesModel:
             self.state = RouteState.IDLE
         if decided is not None:
             self._force(decided, settled_before=state is not RouteState.SETTLING)
+            event = decided.route.drives
+        if event is _SAFE:
+            self.there = False
+        # Drives follow a tick later, and to the safe codes as they are then.
+        if self._coming is not None:
+            self.drives = tuple(self.safe) if self._coming is _SAFE else self._coming
+        self._coming = event
         self.now += 1
         return shown
 
-    def _make_safe(self):
-        self.drives = tuple(self.safe[:self.switches])
-        self.there = False
-
     def _force(self, request, *, settled_before):
-        """The route is in force from the next tick on."""
+        """The route is in force."""
         begins = request.tick + CHANGE_TICKS
-        assert begins == self.now + 1
         self._route = request.route
-        self.drives, self.present, self.there = request.route.drives, request.number, True
+        self.present, self.there = request.number, True
         self.failed_over = request.own
         if request.own:
             self.counts.failovers += 1
@@ -348,6 +354,7 @@ class SwitchesModel:
             readings = self._monitors[sample]
             out = [k for k in self._route.used
                    if not self._route.ranges[k][0] <= readings[k] <= self._route.ranges[k][1]]
+        self._out = out or []
         wrong, right = bool(out), out == []
         stuck = False
         if wrong and holding:
@@ -365,7 +372,12 @@ class SwitchesModel:
             self.settle_max = max(self.settle_max, self.settle_last)
         return wrong, right, stuck
 
+    def out_now(self):
+        """Switches that are out of range in the last tick that was judged."""
+        watched = self.state in (RouteState.SETTLING, RouteState.HOLDING)
+        return self._out if watched else []
+
     def clear_counts(self):
         """What the action of that name does."""
-        self.counts = replace(Counts())
+        self.counts = Counts()
         self.settle_max = 0

@@ -37,11 +37,13 @@ __all__ = ["BuildError", "BuildProgress", "Library", "build_component", "build_n
            "cache_folder", "gateware_digest", "port_header", "tool_key"]
 
 #: Outputs of a node that are wide, or many, and not recorded.
-_UNRECORDED = ("frame", "pulses", "peer_o")
+_UNRECORDED = ("frame", "pulses", "peer_o", "drives")
 #: Outputs that nobody can see, and that take long to compute.
 _UNSEEN = ("pulses",)
 #: Outputs that are no registers. A model that computes by need shows them a tick late.
 _COMBINATIONAL = ("ttl", "route", "peer_o")
+#: Names of ports that Verilator changes.
+_ESCAPED = ("reference",)
 #: Output lines that a harness records at most.
 _MOST_LINES = 64
 
@@ -70,11 +72,11 @@ class Library:
     """A simulator on disk.
 
     ``info`` has the sizes and names that the engine needs: ``channels``, ``samples``, ``fine``,
-    ``link`` ("pipe" or "uart"), ``outputs`` (names of the recorded lines), ``pins`` (inputs that
-    stand still until they are set), ``wired`` (outputs that a wire can begin at), ``widths`` (of
-    pins and those outputs), ``lanes`` (of those of them that are a peer's: data with a bit
-    ``valid`` above), ``by_need`` (only what is due is computed, see :mod:`.activity`),
-    ``trained`` (compiled with a profile),
+    ``link`` ("pipe" or "uart"), ``reference`` (whether there is that input), ``outputs`` (names
+    of the recorded lines), ``pins`` (inputs that stand still until they are set), ``wired``
+    (outputs that a wire can begin at), ``widths`` (of pins and those outputs), ``lanes`` (of
+    those of them that are a peer's: data with a bit ``valid`` above), ``by_need`` (only what is
+    due is computed, see :mod:`.activity`), ``trained`` (compiled with a profile),
     ``verilog_lines``, ``build_s``. ``cached`` tells whether it was there already.
     """
 
@@ -122,7 +124,7 @@ class Library:
             ("wire_faults", None, (handle, i64, i64, i64, ctypes.c_uint64)),
             ("wire_cut", None, (handle, number)),
             ("wire_count", i64, (handle, number)),
-            ("tap", None, (handle, number, handle)),
+            ("tap", None, (handle, number, number, ctypes.c_uint32, handle)),
             ("sink", None, (handle, number, number, ctypes.c_uint32, handle)),
             ("woken", handle, (handle,)),
             ("network_create", handle, (i64, i64)),
@@ -184,8 +186,9 @@ def cache_folder():
 # -- ports ------------------------------------------------------------------------------------
 
 def _verilated(name):
-    """Member of the Verilated class for a Verilog port: it escapes double underscores."""
-    return name.replace("__", "___05F")
+    """Member of the Verilated class for a Verilog port: it escapes double underscores, and words
+    that are something else in SystemC or C++."""
+    return f"__SYM__{name}" if name in _ESCAPED else name.replace("__", "___05F")
 
 
 def _peer_lanes(name, value):
@@ -207,10 +210,11 @@ def port_header(component):
     Parameters
     ----------
     component : wiring.Component
-        With ``detectors`` (array of sample words), ``pps``, ``clock``, ``running``, and either
-        the streams ``rx`` and ``tx`` or the lines ``rxd`` and ``txd``. Any other output is
-        recorded, except what is wide: a decoder's ``frame`` (``frame_valid`` is recorded), the
-        lanes to peers ``peer_o``, and a sequencer's ``pulses`` (which are not even computed).
+        With ``detectors`` (array of sample words), ``pps``, ``clock``, ``running``, perhaps
+        another sample word ``reference``, and either the streams ``rx`` and ``tx`` or the lines
+        ``rxd`` and ``txd``. Any other output is recorded, except what is wide: a decoder's
+        ``frame`` (``frame_valid`` is recorded), the lanes to peers ``peer_o``, the ``drives`` of
+        switches, and a sequencer's ``pulses`` (which are not even computed).
         Any other input of up to 32 bits is a pin, 0 until it is set or until a wire of a
         :class:`~quantacore.sim.node.network.Network` ends there.
 
@@ -231,6 +235,8 @@ def port_header(component):
         ports["__".join(map(str, path))] = (member, value)
     (channels,) = members["detectors"].dimensions
     inputs = [f"detectors__{k}" for k in range(channels)] + ["pps", "clock"]
+    if "reference" in members:
+        inputs.append("reference")
     layout = ports[inputs[0]][1].shape()
     samples = layout["level"].width
     fine = any(name == "fine" for name, _ in layout)
@@ -319,8 +325,8 @@ def port_header(component):
         "}",
     ]
     info = {"channels": channels, "samples": samples, "fine": fine, "outputs": outputs,
-            "pins": pins, "wired": wired, "widths": widths, "lanes": lanes,
-            "link": "pipe" if pipe else "uart"}
+            "reference": "reference" in members, "pins": pins, "wired": wired, "widths": widths,
+            "lanes": lanes, "link": "pipe" if pipe else "uart"}
     return "\n".join(lines) + "\n", info
 
 

@@ -29,10 +29,11 @@ SOURCES
 {GRAMMAR}
 
 \b
-REFERENCES (--pps, --ref10m)
+REFERENCES (--pps, --ref10m, --reference)
 on                                 ideal
 ppm=X,jitter=PS,phase=PS,lost=A-B  any of these: the node's clock is X ppm fast; edges jitter;
                                    edges from A to B (ps) are missing
+period=PS                          --reference needs it: time between pulses
 
 \b
 EXAMPLES
@@ -113,6 +114,8 @@ def _show(server, config, console):
               help="What the detectors see; may be given several times. See below.")
 @click.option("--pps", metavar="REFERENCE", help="Drive the pulse-per-second input. See below.")
 @click.option("--ref10m", metavar="REFERENCE", help="Drive the 10 MHz input. See below.")
+@click.option("--reference", metavar="REFERENCE",
+              help="Drive the herald unit's reference input. See below.")
 @click.option("--decoder", type=click.Path(exists=True, dir_okay=False), metavar="IMAGE",
               help="Build the node with a syndrome decoder that takes this image (quantacore "
               "decode compile writes one). The host still has to load it.")
@@ -137,8 +140,8 @@ def _show(server, config, console):
               "and the node's buffer fills.")
 @click.option("--rebuild-quietly", is_flag=True, help="No progress display while building.")
 def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, address, sources, pps,
-                 ref10m, decoder, distance, sequencer, herald, switches, drive, pulse_samples,
-                 start_on, seed, stall, rebuild_quietly):
+                 ref10m, reference, decoder, distance, sequencer, herald, switches, drive,
+                 pulse_samples, start_on, seed, stall, rebuild_quietly):
     """Run a virtual node and serve it like a board.
 
     The node is the real gateware, compiled to a program the first time (about a minute; after
@@ -160,8 +163,8 @@ def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, addr
         options = node_options(
             samples=int(samples), channels=channels, fine=fine, link=link,
             baud=baud if link == "uart" else None, sources=_read(sources, seed), pps=pps,
-            ref10m=ref10m, decoder=decoder, distance=distance, sequencer=sequencer,
-            herald=herald, switches=switches, drive=drive,
+            ref10m=ref10m, reference=reference, decoder=decoder, distance=distance,
+            sequencer=sequencer, herald=herald, switches=switches, drive=drive,
             pulse_samples=pulse_samples, start_on=start_on, seed=seed, stall=stall)
         engine = Engine(progress=progress, **options)
     except (ToolMissing, BuildError, ValueError, TypeError) as error:

@@ -103,8 +103,8 @@ class Engine:
         closer than that count as :attr:`merged`.
     pulse_samples : int
         Length of a pulse.
-    pps, ref10m : Source or None
-        What drives the reference inputs, from tick 0 on;
+    pps, ref10m, reference : Source or None
+        What drives the reference inputs, from tick 0 on (``reference``: that of a herald unit);
         :class:`~quantacore.sim.photonics.references.ReferenceClock` makes both.
     start_on : str
         ``"run"``: time 0 of the sources is the tick after ``running`` rises. ``"reset"``: tick 0.
@@ -129,9 +129,9 @@ class Engine:
     """
 
     def __init__(self, config, sources=(), *, link="pipe", baud=None, host_baud=None, seed=0,
-                 drive="pulse", pulse_samples=2, pps=None, ref10m=None, start_on="run",
-                 stall="wait", host_bytes=1 << 20, component=None, live=None, progress=None,
-                 settle_always=False, train=True):
+                 drive="pulse", pulse_samples=2, pps=None, ref10m=None, reference=None,
+                 start_on="run", stall="wait", host_bytes=1 << 20, component=None, live=None,
+                 progress=None, settle_always=False, train=True):
         self._handle = None
         if drive not in ("pulse", "toggle"):
             raise ValueError(f"Drive must be \"pulse\" or \"toggle\", not {drive!r}")
@@ -182,8 +182,11 @@ class Engine:
                                  f"ticks; it must last at least 2")
             self._lib.qc_bit_time(self._handle, bit.numerator, bit.denominator)
         channels = config.channels
-        self._references = {k: source for k, source in ((channels, pps), (channels + 1, ref10m))
-                            if source is not None}
+        if reference is not None and not info["reference"]:
+            raise ValueError("This node has no input for reference pulses: they belong to a "
+                             "herald unit, which NodeConfig(herald=True) builds")
+        clocks = enumerate((pps, ref10m, reference), channels)
+        self._references = {k: source for k, source in clocks if source is not None}
         for k in range(channels):
             self._lib.qc_input(self._handle, k, drive == "toggle", pulse_samples)
         for k, source in self._references.items():

@@ -332,9 +332,11 @@ struct Wire {
     }
 };
 
-// Where a wire begins.
+// Where a wire begins: some bits of an output.
 struct Tap {
     int output;
+    int low;
+    uint32_t mask;
     Wire* wire;
     uint32_t value;
 };
@@ -494,7 +496,7 @@ struct Engine {
 
     void tap_outputs() {
         for (Tap& tap : taps) {
-            const uint32_t value = get_output(*top, tap.output);
+            const uint32_t value = get_output(*top, tap.output) >> tap.low & tap.mask;
             // Every word of a wire that counts or spoils them is looked at.
             if (value == tap.value && !(value & tap.wire->valid)) continue;
             tap.value = value;
@@ -772,9 +774,9 @@ QC_API int64_t qc_wire_count(Wire* wire, int which) {
     return static_cast<int64_t>(which == 0 ? wire->words : which == 1 ? wire->dropped
                                                                       : wire->flipped);
 }
-QC_API void qc_tap(Engine* e, int output, Wire* wire) {
-    const uint32_t value = get_output(*e->top, output);
-    e->taps.push_back({output, wire, value});
+QC_API void qc_tap(Engine* e, int output, int low, uint32_t mask, Wire* wire) {
+    const uint32_t value = get_output(*e->top, output) >> low & mask;
+    e->taps.push_back({output, low, mask, wire, value});
     wire->put(e->tick, value);
 }
 QC_API void qc_sink(Engine* e, int pin, int low, uint32_t mask, Wire* wire) {

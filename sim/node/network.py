@@ -91,7 +91,7 @@ class Wire:
     Parameters
     ----------
     source, output : str
-        Node, and one of its outputs, such as ``"barrier"``.
+        Node, and one of its outputs, or a line of one, such as ``"barrier"`` or ``"ttl[3]"``.
     target, pin : str
         Node, and one of its inputs, such as ``"peers"``.
     bit : int
@@ -142,9 +142,12 @@ class Optics:
         Node with the detectors. Their channels must be live (see :meth:`channels`).
     channels : (int, int)
         Its inputs.
+    judge : str or None
+        A line of the station that rises when it thinks that the emitters are entangled: then
+        it is counted whether their states differ.
     """
 
-    def __init__(self, midpoint, emitters, *, station, channels=(0, 1)):
+    def __init__(self, midpoint, emitters, *, station, channels=(0, 1), judge=None):
         if len(emitters) != 2 or len(channels) != 2:
             raise ValueError(f"There are two emitters and two detectors, not {len(emitters)} and "
                              f"{len(channels)}")
@@ -152,6 +155,7 @@ class Optics:
         self.emitters = tuple(emitters)
         self.station = station
         self.channels = tuple(channels)
+        self.judge = judge
 
     @property
     def live(self):
@@ -161,7 +165,7 @@ class Optics:
 
 
 # What a rise does, in the order in which rises in one tick act.
-_PREPARE, _FLIP, _EXCITE = range(3)
+_PREPARE, _FLIP, _EXCITE, _JUDGE = range(4)
 
 
 class Network:
@@ -241,13 +245,16 @@ class Network:
     def _wire(self, source, output, target, pin, delay, *, low=0, faults=None):
         one, other = self._engine(source), self._engine(target)
         info, there = one.library.info, other.library.info
-        if output not in info["wired"]:
+        port, _, line = output.partition("[")
+        line = int(line[:-1]) if line.endswith("]") and line[:-1].isdigit() else None
+        if port not in info["wired"] or line is None and port != output \
+                or line is not None and line >= info["widths"][port]:
             raise ValueError(f"Node {source!r} has no output {output!r} for a wire; it has "
                              f"{', '.join(info['wired'])}")
         if pin not in there["pins"]:
             raise ValueError(f"Node {target!r} has no input {pin!r}; it has "
                              f"{', '.join(there['pins']) or 'none'}")
-        width = info["widths"][output]
+        width = info["widths"][port] if line is None else 1
         if low < 0 or low + width > there["widths"][pin]:
             raise ValueError(f"Output {output!r} has {width} bits and does not fit into {pin!r}, "
                              f"which has {there['widths'][pin]}, from bit {low} on")
@@ -266,7 +273,8 @@ class Network:
                                       int(seed.generate_state(1, np.uint64)[0]))
         other.native.qc_sink(other.handle, there["pins"].index(pin), low,
                              ((1 << width) - 1) << low, wire)
-        one.native.qc_tap(one.handle, info["wired"].index(output), wire)
+        one.native.qc_tap(one.handle, info["wired"].index(port), line or 0, (1 << width) - 1,
+                          wire)
         return wire
 
     def _join(self, link):
@@ -289,26 +297,30 @@ class Network:
         if len({lines.node for lines in optics.emitters}) < 2:
             raise ValueError("Each emitter is worked by a node of its own")
         for arm, lines in enumerate(optics.emitters):
-            engine = self._engine(lines.node)
             roles = {_EXCITE: lines.excite, _PREPARE: lines.prepare, _FLIP: lines.flip}
             roles = {role: line for role, line in roles.items() if line is not None}
             if len(set(roles.values())) < len(roles):
                 raise ValueError(f"Lines of the emitter at {lines.node!r} must differ, not be "
                                  f"{', '.join(roles.values())}")
-            if lines.node in {self._names[node] for node, _ in self._actions}:
-                raise ValueError(f"Node {lines.node!r} works two emitters; it can work one")
-            listened = engine.line_mask(roles.values())
-            engine.native.qc_listen(engine.handle, listened, engine.line_mask([lines.excite]))
-            node = self._names.index(lines.node)
-            for role, line in roles.items():
-                self._actions[node, engine.output_lines.index(line)] = (
-                    role, optics, arm, lines.prepare is None)
+            self._listen(lines.node, {line: (role, optics, arm, lines.prepare is None)
+                                      for role, line in roles.items()}, lines.excite)
+        if optics.judge is not None:
+            self._listen(optics.station, {optics.judge: (_JUDGE, optics, 0, False)}, optics.judge)
         least = math.floor(optics.midpoint.least_delay_ps / self._tick_ps)
         if least < 1:
             raise ValueError(f"Photons take at least a tick ({float(self._tick_ps):g} ps) from "
                              f"excitation to click, jitter taken away, not "
                              f"{optics.midpoint.least_delay_ps} ps: make the fibres longer")
         return least
+
+    def _listen(self, name, actions, waking):
+        engine, node = self._engine(name), self._names.index(name)
+        if node in {node for node, _ in self._actions}:
+            raise ValueError(f"Node {name!r} has more than one part in the optics; it can have one")
+        engine.native.qc_listen(engine.handle, engine.line_mask(actions),
+                                engine.line_mask([waking]))
+        for line, action in actions.items():
+            self._actions[node, engine.output_lines.index(line)] = action
 
     # -- life -------------------------------------------------------------------------------
 
@@ -499,6 +511,9 @@ class Network:
                 continue
             if role == _FLIP:
                 midpoint.flip(arm)
+                continue
+            if role == _JUDGE:
+                midpoint.judge()
                 continue
             if fresh:
                 midpoint.prepare(arm)

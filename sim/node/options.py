@@ -75,8 +75,8 @@ def decoder_shape(decoder=None, distance=None):
     return getattr(decoder, "shape", decoder) or None
 
 
-def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, component=None,
-                 decoder=None, distance=None, **options):
+def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, reference=None,
+                 component=None, decoder=None, distance=None, **options):
     """Keyword arguments for :class:`~quantacore.sim.node.engine.Engine`.
 
     Parameters
@@ -92,6 +92,8 @@ def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, c
     pps, ref10m : Source, str or None
         What drives the references, or text for
         :func:`~quantacore.sim.node.sources.parse_reference` (``"on"``: an ideal one).
+    reference : Source, str or None
+        The same for the reference pulses of a herald unit: ``"period=PS"`` and more.
     component : wiring.Component or None
     decoder, distance
         See :func:`decoder_shape`; by default the node has no decoder.
@@ -106,8 +108,8 @@ def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, c
     """
     unknown = sorted(options.keys() - _CONFIG.keys() - _ENGINE.keys())
     if unknown:
-        known = ", ".join(sorted(["source", "pps", "ref10m", "decoder", "distance", *_CONFIG,
-                                  *_ENGINE]))
+        known = ", ".join(sorted(["source", "pps", "ref10m", "reference", "decoder", "distance",
+                                  *_CONFIG, *_ENGINE]))
         raise ValueError(f"A virtual node has no option {', '.join(unknown)}; it has {known}")
     values = {name: _convert(name, value, {**_CONFIG, **_ENGINE}[name])
               for name, value in options.items() if value is not None}
@@ -128,13 +130,12 @@ def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, c
     result = {"config": config, **values, "component": component,
               "sources": [as_source(one, np.random.default_rng([seed, k]))
                           for k, one in enumerate(every)]}
-    for k, (name, reference, period_ps) in enumerate((("pps", pps, 10**12),
-                                                      ("ref10m", ref10m, 10**5))):
-        if isinstance(reference, str):
-            reference = parse_reference(reference, period_ps,
-                                        np.random.default_rng([seed, 1000 + k]))
-        if reference is not None:
-            result[name] = reference
+    for k, (name, clock, period_ps) in enumerate((
+            ("pps", pps, 10**12), ("ref10m", ref10m, 10**5), ("reference", reference, None))):
+        if isinstance(clock, str):
+            clock = parse_reference(clock, period_ps, np.random.default_rng([seed, 1000 + k]))
+        if clock is not None:
+            result[name] = clock
     if component is None:
         del result["component"]
     return result

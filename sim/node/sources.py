@@ -174,11 +174,14 @@ def parse_source(text, rng):
 def parse_reference(text, period_ps, rng):
     """A reference from ``[ppm=X][,jitter=PS][,phase=PS][,lost=FROM_PS-TO_PS]``, or ``on``.
 
-    ``ppm`` is how much faster than nominal the node's clock runs.
+    ``ppm`` is how much faster than nominal the node's clock runs. With ``period_ps`` None the text
+    has ``period=PS`` too.
     """
     words = _Words(f"reference:{'' if text in (None, '', 'on', 'ideal') else text}")
     words.text = text
     try:
+        if period_ps is None:
+            period_ps = words.number("period", 0, int)
         lost = words.named.pop("lost", None)
         windows = ()
         if lost:

@@ -359,7 +359,7 @@ class Midpoint:
     detectors : two of Detector
         Dead time is left to whoever brings the clicks into order.
     bright : float
-        Probability that a prepared emitter is in its bright state.
+        Probability that a prepared emitter is in its bright state; may be changed at any time.
     visibility : float
         Of two photons that arrive at once; :func:`overlap` takes away from it if they don't.
     rng : numpy.random.Generator
@@ -378,10 +378,14 @@ class Midpoint:
         self._normal = self._normals(photon_rng)
         self._dark_rngs = dark_rngs
         self._dark_until = 0
+        #: Setting of a variable attenuator in each arm, the part that it lets through.
+        self.open = [1.0, 1.0]
         #: State of each emitter: whether it is bright.
         self.states = [False, False]
         #: Excitations, photons at the splitter, and clicks so far, dark counts apart.
         self.excited, self.arrived, self.clicks = [0, 0], [0, 0], [0, 0]
+        #: Times that somebody thought them entangled, and in which their states differed.
+        self.judged = self.correct = 0
         # Photons of each arm that have met no other: when they come, and where they went.
         self._alone = [deque(), deque()]
         self._lifetime = max(arm.emitter.lifetime_ps for arm in self.arms)
@@ -413,11 +417,16 @@ class Midpoint:
         """Exchange bright and dark."""
         self.states[arm] = not self.states[arm]
 
+    def judge(self):
+        """Look whether the emitters' states differ, as they do when they are entangled."""
+        self.judged += 1
+        self.correct += self.states[0] != self.states[1]
+
     def excite(self, arm, time_ps):
         """Excite an emitter; the click it leads to: (detector, time in ps), or None."""
         draw = self._uniform
         self.excited[arm] += 1
-        if not self.states[arm] or next(draw) >= self._odds[arm]:
+        if not self.states[arm] or next(draw) >= self._odds[arm] * self.open[arm]:
             return None
         self.arrived[arm] += 1
         at = time_ps + self._flight[arm]

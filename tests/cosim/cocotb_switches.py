@@ -445,7 +445,7 @@ async def a_request_at_a_time(dut):
     at = bench.now + 40
     await bench.write("start_route", 3)
     await bench.write("start_time", at)
-    while bench.model.state is not RouteState.SETTLING:
+    while bench.model.drives != bench.model.routes[3].drives:
         await bench.tick()
     assert bench.now == at + CHANGE_TICKS
     await bench.until(RouteState.HOLDING)

@@ -73,11 +73,12 @@ class Together(_AnyWorld):
         m = Module()
         mover, _, _ = self.mover(m)
         drives = Cat(mover.drives)
-        was, route, safe, begun = (Signal(_SWITCHES * DRIVE_BITS) for _ in range(4))
-        changed = Signal()
-        m.d.sync += [was.eq(drives), route.eq(Cat(*self.found.drives)), safe.eq(Cat(*self.safe)),
-                     begun.eq(1), changed.eq(mover.changed | mover.took_over)]
-        with m.If(begun[0]):
+        was, found, route, safe = (Signal(_SWITCHES * DRIVE_BITS) for _ in range(4))
+        begun, decided, changed = Signal(), Signal(), Signal()
+        m.d.sync += [was.eq(drives), found.eq(Cat(*self.found.drives)), route.eq(found),
+                     safe.eq(Cat(*self.safe)), begun.eq(1), changed.eq(decided),
+                     decided.eq(mover.changed | mover.took_over)]
+        with m.If(begun):
             m.d.comb += Assert((drives == was) | changed & (drives == route) | (drives == safe))
             # Once there is something to be carried out, it is.
             m.d.comb += Assert(~changed | (drives == route))
@@ -93,7 +94,7 @@ class InTime(_AnyWorld):
     def elaborate(self, platform):
         m = Module()
         mover, asked, on = self.mover(m)
-        decides = CHANGE_TICKS - 1
+        decides = CHANGE_TICKS - 2
         history, safe = Signal(decides), Signal(decides)
         m.d.sync += [history.eq(Cat(asked, history)), safe.eq(Cat(self.emergency | ~on, safe))]
         m.d.comb += [
@@ -117,9 +118,13 @@ class Interlock(_AnyWorld):
         mover, asked, on = self.mover(m)
         # The route in force as a bystander sees it, and how long it has been.
         route, age, there = Signal.like(self.found), Signal(8), Signal()
-        change = mover.changed | mover.took_over
+        change, changing = mover.changed | mover.took_over, Signal()
+        m.d.sync += changing.eq(change)
         with m.If(change):
-            m.d.sync += [route.eq(self.found), age.eq(0), there.eq(1)]
+            m.d.sync += [route.eq(self.found), there.eq(1)]
+        # The drives change a tick after that.
+        with m.If(changing):
+            m.d.sync += age.eq(0)
         with m.Elif(~age.all()):
             m.d.sync += age.eq(age + 1)
         # The last ticks' monitors were right, by this route's ranges.
@@ -127,10 +132,11 @@ class Interlock(_AnyWorld):
                     & (self.monitors[k] <= route.ranges[k].high) | ~route.entry.used[k]
                     for k in range(_SWITCHES)).all()
         rights = Signal(MONITOR_TICKS)
-        m.d.sync += rights.eq(Mux(change, 0, Cat(right & (age >= route.settle), rights)))
+        m.d.sync += rights.eq(Mux(change | changing, 0,
+                                  Cat(right & (age >= route.settle), rights)))
 
         # Open: some tick since the change has found all right; and no request is on its way.
-        opened, under_way = Signal(), Signal(CHANGE_TICKS - 1)
+        opened, under_way = Signal(), Signal(CHANGE_TICKS - 2)
         m.d.sync += under_way.eq(Cat(asked, under_way))
         with m.If(change | ~on):
             m.d.sync += opened.eq(0)

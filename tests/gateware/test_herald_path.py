@@ -443,6 +443,26 @@ def test_a_start_takes_the_place_of_the_attempt_in_progress(run, second):
     assert trace[second + 11]["clicked"] == (0x11 if second == 1 else 0)
 
 
+def test_a_click_in_the_last_attempts_window_is_a_stray_of_the_next(run):
+    assert total(run(Case({0: [20]}, starts=(0, 5), ticks=60)), "stray")[0] == 1
+    assert total(run(Case({0: [20]}, starts=(0, 6), ticks=60)), "stray")[0] == 0
+
+
+@pytest.mark.parametrize("abort", range(5, 10))
+def test_what_follows_a_deciding_word_is_no_stray_even_if_it_is_aborted(run, abort):
+    case = Case({0: [20], 2: range(16, 100, 2)}, patterns={1: ({"early": 1}, {0: [1]})},
+                decide=200)
+    for case.aborts, case.starts in (((abort,), (0,)), ((), (0, abort))):
+        strays = [now["stray"][2] for now in run(case)][8:]
+        # Word 4, and word 5 with which it is decided if it is in the attempt.
+        first = [2, 2] if abort > 5 else [2]
+        if case.aborts:
+            assert strays == first + [0] * (len(strays) - len(first))
+        else:
+            assert strays[:abort - 4] == first + [0] * (abort - 4 - len(first))
+            assert strays[abort - 4:abort] == [2] * 4
+
+
 def test_activity_is_any_change_of_level(run):
     trace = run(Case({1: [7], REFERENCE: [41]}))
     # The pulses end in the first sample of the next word, and in the same one.

@@ -104,6 +104,15 @@ def test_a_network_is_what_one_clock_would_make_of_it():
         assert seen(network, "a", Seen.BARRIER) == [(601 + 90, 0, 1)]
 
 
+def test_a_wire_can_begin_at_one_line_of_an_output():
+    wires = [Wire(source="a", output=f"ttl[{line}]", target="b", pin="peers", bit=bit)
+             for line, bit in ((3, 0), (1, 1))]
+    with Network({"a": probe(), "b": probe()}, wires=wires) as network:
+        network.send("a", ttl(3) + ttl(0, 2) + ttl(1, 3))
+        network.advance(100)
+        assert seen(network, "b", Seen.BARRIER) == [(2, 0, 1), (3, 0, 0), (4, 0, 3), (5, 0, 0)]
+
+
 def test_a_cut_link_and_a_mended_one():
     link = Link(first=("a", 0), second=("b", 0), delay_ticks=2)
     with Network({"a": probe(), "b": probe()}, links=[link]) as network:
@@ -299,6 +308,8 @@ def midpoint(length_m=100):
      "A wire takes at least 1 tick, not 0"),
     ({"wires": [Wire(source="a", output="ttl", target="b", pin="peers")]},
      "Output 'ttl' has 4 bits and does not fit into 'peers', which has 2, from bit 0 on"),
+    ({"wires": [Wire(source="a", output="ttl[4]", target="b", pin="peers")]},
+     "Node 'a' has no output 'ttl[4]' for a wire"),
     ({"wires": [Wire(source="a", output="barrier", target="b", pin="peer")]},
      "Node 'b' has no input 'peer'; it has peers, peer_i__0, peer_i__1"),
     ({"wires": [Wire(source="a", output="peer_o__0", target="b", pin="peers")]},

@@ -161,7 +161,7 @@ def test_a_plan_that_needs_more_than_the_node_has():
 def test_coarse_samples_are_told():
     plan = changed("windows/early/from", "103ns")
     assert warnings_of(plan) == []
-    assert any("'from' of a.early is 104 ns instead of 103 ns (steps of 2 ns)" in w
+    assert any("'from' of early is 104 ns instead of 103 ns (steps of 2 ns)" in w
                for w in warnings_of(plan, samples=4))
     assert any("is 104 ns instead of 103 ns (steps of 8 ns)" in w
                for w in warnings_of(plan, samples=1))

@@ -169,7 +169,7 @@ STRUCTS = {
 #: Enumeration: bits, values.
 ENUMS = {
     tags.TagKind: (4, {"TAG": 0, "EPOCH": 1, "OVERFLOW_BEGIN": 2, "OVERFLOW_END": 3, "LOST": 4}),
-    tags.LossCause: (6, {"BUFFER": 0, "BURST": 1}),
+    tags.LossCause: (6, {"BUFFER": 0, "BURST": 1, "VIRTUAL": 2}),
     frames.Channel: (8, {"REGISTER": 0, "TAGS": 1}),
     frames.Op: (7, {"SYNC": 1, "READ": 2, "READ_FIXED": 3, "WRITE": 4, "WRITE_FIXED": 5, "RMW": 6,
                     "WRITE_AT": 7, "CREDIT": 8, "PING": 9, "STREAM": 16}),

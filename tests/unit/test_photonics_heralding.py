@@ -161,6 +161,18 @@ def test_a_flip_exchanges_bright_and_dark():
     assert midpoint.excite(1, 0) is None
 
 
+def test_an_attenuator_takes_its_part():
+    midpoint = Midpoint((Arm(), Arm()), bright=1, rng=rng())
+    midpoint.open[1] = 0.25
+    trials = 10_000
+    for n in range(trials):
+        for arm in range(2):
+            midpoint.prepare(arm)
+            midpoint.excite(arm, n * 10**9)
+    assert midpoint.arrived[0] == trials
+    agrees(midpoint.arrived[1], trials, 0.25)
+
+
 def test_arrival_times_follow_the_wavepacket():
     emitter = Emitter(lifetime_ps=5000)
     delays = emitter.delays(200_000, rng())

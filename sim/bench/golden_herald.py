@@ -1,0 +1,214 @@
+"""A golden node with a herald unit and a sequencer, as far as a host can tell.
+
+Attempts are not timed: each piece of traffic while attempts can be armed makes those that are
+waiting in ``schedule``. What the tables say is worked out here from the words as the host wrote
+them.
+"""
+
+import numpy as np
+
+from quantacore.gateware.layouts.herald import (
+    CELLS,
+    COUNT_SETS,
+    COUNTS,
+    DETECTORS,
+    PATTERNS,
+    AttemptRecord,
+    HeraldAction,
+    HeraldAddress,
+    HeraldCodes,
+    HeraldControl,
+    HeraldCount,
+    HeraldFlags,
+    HeraldRecord,
+    HeraldRecordKind,
+    HeraldStatus,
+    HeraldTable,
+    Outcome,
+    PatternEntry,
+    count_index,
+)
+from quantacore.sim.bench.golden_sequencer import GoldenSequencerEndpoint
+
+__all__ = ["GoldenHeraldEndpoint"]
+
+#: Capability bit of a herald unit.
+_CAPABILITY = 1 << 7
+_FLAGS = [name for name, _ in HeraldFlags.as_shape()]
+_VOID = {"missing_reference": "void_reference", "double_reference": "void_reference",
+         "aborted": "void_aborted", "route_moved": "void_route", "peer_lost": "void_peer"}
+
+
+class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
+    """A golden endpoint whose node has a sequencer and a herald unit.
+
+    Parameters
+    ----------
+    inputs, samples : int
+        What the identity says.
+
+    Attributes
+    ----------
+    schedule : list of (int, int) or str
+        Attempts to come while a program runs, one with each piece of traffic: clicked cells and
+        the ``ARM``'s windows, or the flag of what makes it void.
+    busy : bool
+        Set it for an attempt that does not end.
+    """
+
+    def __init__(self, *, inputs=8, samples=8, **options):
+        self.inputs, self.samples = inputs, samples
+        super().__init__(**options)
+
+    def reset(self):
+        """As of a node: off, no table written, no attempt made."""
+        super().reset()
+        self.set("identity.capabilities", self.get("identity.capabilities") | _CAPABILITY)
+        self.set("identity.geometry", self.get("identity.geometry") & ~0xFFFF
+                 | self.inputs | self.samples << 8)
+        self.tables = {table: {} for table in HeraldTable}
+        self._table, self._index = HeraldTable.OPEN, 0
+        self.schedule, self.busy, self.saturated = [], False, 0
+        self.counts = [0] * COUNTS
+        self._show_herald()
+
+    def feed(self, data):
+        if self.schedule and self._busy:
+            one = self.schedule.pop(0)
+            if isinstance(one, str):
+                self.void(one)
+            else:
+                self.attempt(*one)
+        return super().feed(data)
+
+    # Registers.
+
+    def get(self, name, index=0):
+        if name == "herald.counts":
+            return self.counts[index // 2] >> 32 * (index % 2) & 0xFFFFFFFF \
+                if index < 2 * COUNTS else 0
+        return super().get(name, index)
+
+    def _written(self, name, index, value):
+        super()._written(name, index, value)
+        block, _, register = name.partition(".")
+        if block != "herald":
+            return
+        if register == "table_address":
+            address = HeraldAddress.from_bits(value)
+            self._table, self._index = address.table, address.index
+        elif register == "table_data":
+            if self.busy:
+                self.raise_herald("table_busy")
+            else:
+                self.tables[self._table][self._index] = value
+            self._index += 1
+        elif register == "action":
+            self._act(HeraldAction.from_bits(value))
+        self._show_herald()
+
+    def _act(self, action):
+        if action.clear:
+            self.counts = [0] * COUNTS
+            for name in ("attempt", "attempts", "succeeded", "failed", "void_reference",
+                         "void_aborted", "void_route", "void_peer", "refused", "records_lost"):
+                self.set(f"herald.{name}", 0)
+        if action.abort and self.busy:
+            self.busy = False
+        if action.clear_frame:
+            self.set("herald.frame", 0)
+
+    def raise_herald(self, name):
+        """Raise one of its flags."""
+        bit = _FLAGS.index(name)
+        self.set("herald.flags", self.get("herald.flags") | 1 << bit)
+        self.set("herald.flag_counts", self.get("herald.flag_counts", bit) + 1, bit)
+        self.set("herald.flag_times", self.tick, bit)
+
+    def _show_herald(self):
+        control = HeraldControl.from_bits(self.get("herald.control"))
+        self.set("herald.status", HeraldStatus.const({
+            "busy": self.busy, "off": not control.enable, "saturated": bool(self.saturated),
+            "detectors": self.saturated}).as_bits())
+        self.set("herald.table_readback", self.tables[self._table].get(self._index, 0))
+
+    def _add(self, name, number=1):
+        self.set(f"herald.{name}", self.get(f"herald.{name}") + number)
+
+    # Attempts.
+
+    def holding(self, clicked, windows):
+        """Numbers of the patterns that hold for clicked cells."""
+        accept, added = self.tables[HeraldTable.ACCEPT], self.tables[HeraldTable.CONTRIBUTION]
+        rows = [16 * d + (clicked >> 4 * d & 15) for d in range(DETECTORS)]
+        found = []
+        for n in range(PATTERNS):
+            entry = PatternEntry.from_bits(self.tables[HeraldTable.PATTERN].get(n, 0))
+            sums = [sum(added[row] >> 3 * k & 7 for row in rows) for k in range(COUNT_SETS)]
+            if (entry.enabled and not entry.windows & ~windows
+                    and all(accept[row] >> n & 1 for row in rows)
+                    and all(self.tables[HeraldTable.COUNT][16 * k + min(total, 15)] >> n & 1
+                            for k, total in enumerate(sums))):
+                found.append((n, entry))
+        return found
+
+    def _begin(self):
+        """Whether there is an attempt; it has its number."""
+        control = HeraldControl.from_bits(self.get("herald.control"))
+        if not control.enable or self.saturated:
+            self._add("refused")
+            self.raise_herald("refused")
+            return None
+        self._add("attempts")
+        self.set("herald.attempt", self.get("herald.attempts") & 0xFFFFFFFF)
+        return control
+
+    def _record(self, clicked, outcome, pattern=0):
+        number = self.get("herald.attempts")
+        records = []
+        if clicked:
+            records.append(AttemptRecord.const({
+                "coarse": self.tick & 0xFFFFFFFF, "number": number & 0xFFFFFF,
+                "kind": HeraldRecordKind.ATTEMPT}).as_bits())
+        records.append(HeraldRecord.const({
+            "clicked": clicked, "number": number & 0xFFFF, "pattern": pattern,
+            "outcome": outcome, "kind": HeraldRecordKind.HERALD}).as_bits())
+        lost = len(records) - self.push_records(np.array(records, np.uint64))
+        if lost:
+            self._add("records_lost", lost)
+            self.raise_herald("record_lost")
+
+    def attempt(self, clicked, windows=15):
+        """Make an attempt; return the code that the sequencer gets, or None."""
+        control = self._begin()
+        codes = HeraldCodes.from_bits(self.get("herald.codes"))
+        if control is None:
+            return codes.refused if codes.give_refused else None
+        for cell in range(CELLS):
+            if clicked >> cell & 1:
+                self.counts[count_index(HeraldCount.CELL, cell)] += 1
+                self.counts[count_index(HeraldCount.CLICK, cell // 4)] += 1
+        self.set("herald.clicked", clicked)
+        holding = self.holding(clicked, windows)
+        if holding:
+            number, entry = holding[0]
+            self._add("succeeded")
+            self.counts[count_index(HeraldCount.PATTERN, number)] += 1
+            self.set("herald.frame", self.get("herald.frame") ^ entry.pauli)
+            if control.record_success:
+                self._record(clicked, Outcome.SUCCESS, number)
+            return entry.code
+        self._add("failed")
+        if control.record_failed:
+            self._record(clicked, Outcome.FAILED)
+        return None
+
+    def void(self, flag):
+        """Make an attempt that is void, for the reason that a flag has."""
+        control = self._begin()
+        if control is None:
+            return
+        self._add(_VOID[flag])
+        self.raise_herald(flag)
+        if control.record_void:
+            self._record(0, Outcome.VOID)

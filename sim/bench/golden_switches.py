@@ -1,0 +1,212 @@
+"""A golden node with golden switches behind its registers, for tests of the host.
+
+Each piece of traffic takes :data:`TRAFFIC_TICKS`, in which the models run tick by tick, with a
+plant of switches between drives and monitors.
+"""
+
+import contextlib
+import types
+from fractions import Fraction
+
+from quantacore.gateware.layouts.node import NODE_MAP
+from quantacore.gateware.layouts.registers import RegisterMap
+from quantacore.gateware.layouts.switches import (
+    DRIVE_BITS,
+    MONITOR_BITS,
+    ROUTE_BITS,
+    SWITCHES,
+    RefusedRequest,
+    RouteLoading,
+    SwitchAction,
+    SwitchControl,
+    SwitchFlags,
+    SwitchSizes,
+    SwitchStatus,
+)
+from quantacore.sim.bench.golden_node import GoldenTransport
+from quantacore.sim.golden.endpoint import GoldenEndpoint
+from quantacore.sim.golden.switches import RouteTableModel, SwitchesModel
+from quantacore.sim.photonics.switches import MachZehnder, SwitchPlant
+
+__all__ = ["TRAFFIC_TICKS", "SWITCH_MAP", "GoldenSwitchesEndpoint", "golden_switches"]
+
+#: Ticks that pass with each piece of traffic.
+TRAFFIC_TICKS = 200
+#: The node's map, with switches if it has none.
+SWITCH_MAP = NODE_MAP if SWITCHES in NODE_MAP.blocks else RegisterMap(
+    blocks=(*NODE_MAP.blocks, SWITCHES))
+_FLAGS = [name for name, _ in SwitchFlags.as_shape()]
+
+
+class GoldenSwitchesEndpoint(GoldenEndpoint):
+    """A golden endpoint whose node has switches.
+
+    Parameters
+    ----------
+    plant : SwitchPlant, optional
+        Eight thermo-optic Mach-Zehnder interferometers by default.
+
+    Attributes
+    ----------
+    level, emergency
+        The sequencer's route, and the emergency input.
+    """
+
+    def __init__(self, plant=None, **options):
+        self.plant = plant or SwitchPlant([MachZehnder(time_constant_ticks=40)] * 8)
+        self.switches = len(self.plant.devices)
+        super().__init__(SWITCH_MAP, **options)
+        self.on_write = self._written
+
+    def reset(self):
+        """As of a node; no route is known."""
+        super().reset()
+        self.level, self.emergency = 0, False
+        self.table = RouteTableModel(self.switches)
+        self.model = SwitchesModel(switches=self.switches, routes=self.table.routes,
+                                   timeout=self.get("switches.timeout"),
+                                   debounce=self.get("switches.debounce"))
+        self.readings = self.plant.step(self.model.drives, 0)
+        self.armed = None
+        self._late = self._emergencies = 0
+        self._next = {}
+        self._seen = dict.fromkeys(_FLAGS, 0)
+        self.set("switches.sizes", SwitchSizes.const({
+            "switches": self.switches, "routes_log2": ROUTE_BITS, "drive_bits": DRIVE_BITS,
+            "monitor_bits": MONITOR_BITS}).as_bits())
+
+    # Time.
+
+    def feed(self, data):
+        self.step(TRAFFIC_TICKS)
+        return super().feed(data)
+
+    def step(self, ticks):
+        """Let time pass."""
+        for _ in range(ticks):
+            self.tick = self.tick + 1
+            inputs, self._next = self._next, {}
+            if self.armed is not None and self.tick >= self.armed[0]:
+                inputs["timed"], inputs["late"] = self.get("switches.start_route"), self.armed[1]
+                self._late += self.armed[1]
+                self.armed = None
+            before = self.model.state
+            self.readings = self.plant.step(self.model.drives)
+            self.model.tick(level=self.level, emergency=self.emergency, monitors=self.readings,
+                            **inputs)
+            self._emergencies += (before.name != "EMERGENCY"
+                                  and self.model.state.name == "EMERGENCY")
+            self._raise_flags()
+
+    def _raise_flags(self):
+        model = self.model
+        counts = {f"stuck_{k}": number for k, number in enumerate(model.stuck)} | {
+            "failed_over": model.counts.failovers, "fault": model.faults,
+            "refused": model.counts.refused, "late": self._late,
+            "load_refused": self.table.refused, "emergency": self._emergencies}
+        for bit, name in enumerate(_FLAGS):
+            new = counts.get(name, 0) - self._seen[name]
+            if new > 0:
+                flags = self.get("switches.flags")
+                if not flags >> bit & 1:
+                    self.set("switches.flags", flags | 1 << bit)
+                    self.set("switches.flag_times", self.tick, bit)
+                self.set("switches.flag_counts", self.get("switches.flag_counts", bit) + new, bit)
+            self._seen[name] = counts.get(name, 0)
+
+    # Registers.
+
+    def get(self, name, index=0):
+        block, _, register = name.partition(".")
+        show = getattr(self, f"_show_{register}", None) if block == "switches" else None
+        return super().get(name, index) if show is None else show(index)
+
+    def _show_status(self, _index):
+        model = self.model
+        return SwitchStatus.const({
+            "state": model.state, "settling": model.state.name not in ("OFF", "HOLDING"),
+            "route": model.present, "there": model.there, "armed": self.armed is not None,
+            "failed_over": model.failed_over and model.there, "requested": model.requested,
+            "out": sum(1 << k for k in model.out_now())}).as_bits()
+
+    def _show_drives(self, index):
+        return self.model.drives[index] if index < self.switches else 0
+
+    def _show_monitors(self, index):
+        return self.readings[index] if index < self.switches else 0
+
+    def _show_loaded(self, _index):
+        return self.table.loaded
+
+    def _show_loading(self, _index):
+        return RouteLoading.const({"active": self.table.loading is not None,
+                                   "route": self.table.loading or 0}).as_bits()
+
+    def _show_table_readback(self, _index):
+        return self.table.readback() or 0
+
+    def _show_settle_last(self, _index):
+        return self.model.settle_last
+
+    def _show_settle_max(self, _index):
+        return self.model.settle_max
+
+    def _show_refused_last(self, _index):
+        route, reason = self.model.refused_last
+        return RefusedRequest.const({"route": route, "reason": reason}).as_bits()
+
+    def __getattr__(self, name):
+        # The counts have the registers' names.
+        if name.startswith("_show_") and "model" in vars(self):
+            count = name.removeprefix("_show_")
+            if hasattr(self.model.counts, count):
+                return lambda _index: getattr(self.model.counts, count)
+        raise AttributeError(name)
+
+    def _written(self, name, index, value):
+        block, _, register = name.partition(".")
+        if block != "switches":
+            return
+        if register == "control":
+            control = SwitchControl.from_bits(value)
+            for part in ("enable", "failover", "hold"):
+                setattr(self.model, part, bool(getattr(control, part)))
+        elif register == "action":
+            action = SwitchAction.from_bits(value)
+            self._next.update({part: True for part in ("park", "clear") if getattr(action, part)})
+            if action.disarm:
+                self.armed = None
+            if action.clear_counts:
+                self.model.clear_counts()
+                self._seen.update(refused=0, failed_over=0)
+        elif register == "request":
+            self._next["host"] = value
+        elif register == "start_time":
+            self.armed = (value, value <= self.tick)
+        elif register in ("timeout", "debounce"):
+            setattr(self.model, register, value)
+        elif register == "safe" and index < self.switches:
+            self.model.safe[index] = value
+        elif register in ("load", "table_address", "table_data"):
+            getattr(self.table, {"load": "load", "table_address": "address",
+                                 "table_data": "word"}[register])(value)
+
+
+@contextlib.asynccontextmanager
+async def golden_switches(endpoint=None):
+    """``async with golden_switches() as (driver, endpoint)``: the driver of golden switches.
+
+    Between the two is the host's whole link.
+    """
+    from quantacore.host.driver.generate import generate
+    from quantacore.host.driver.link import LinkClient
+    from quantacore.host.driver.node import TimeUnits
+    from quantacore.host.driver.switches import SwitchesDriver
+
+    endpoint = endpoint or GoldenSwitchesEndpoint()
+    registers = types.ModuleType("switch_registers")
+    exec(compile(generate(SWITCH_MAP), registers.__name__, "exec"), vars(registers))
+    client = LinkClient(GoldenTransport(endpoint), register_map=SWITCH_MAP)
+    async with client:
+        node = types.SimpleNamespace(client=client, units=TimeUnits(Fraction(8000)))
+        yield SwitchesDriver(node, registers.SwitchesRegisters(client)), endpoint
