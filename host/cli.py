@@ -1,4 +1,4 @@
-"""The command line: ``quantacore info | node | tags | histogram | decode | fw | replay | demo``.
+"""The command line: ``quantacore info | node | tags | histogram | decode | fw | herald | ...``.
 
 Everything heavy is imported by the command that needs it, so that ``--help`` is quick and a host
 without the simulator still drives a board.
@@ -18,6 +18,7 @@ from quantacore.host.console import table as _table
 from quantacore.host.console import takeover_option as _takeover
 from quantacore.host.decode_cli import decode
 from quantacore.host.firmware_cli import fw
+from quantacore.host.herald_cli import herald
 from quantacore.host.sequencer_cli import register as _register_sequencer
 from quantacore.host.switch_cli import switch
 
@@ -121,7 +122,7 @@ def info(port, takeover, as_json):
             flags = {name: await block.flags() for name, block in
                      (("link", node.link), ("timing", node.timing), ("tagger", node.tagger),
                       ("histogram", node.histogram), ("decoder", node.decoder),
-                      ("sequencer", node.sequencer))}
+                      ("sequencer", node.sequencer), ("herald", node.herald))}
             return node.identity, await node.timing.time_s(), flags, await node.link.statistics()
 
     identity, now_s, flags, statistics = _run(ask())
@@ -145,6 +146,7 @@ def info(port, takeover, as_json):
         ("Histogram", f"{identity.bins} bins" if identity.histogram else "none"),
         ("Decoder", "see quantacore decode info" if identity.decoder else "none"),
         ("Sequencer", "see quantacore fw slots" if identity.sequencer else "none"),
+        ("Herald unit", "see quantacore herald rates" if identity.herald else "none"),
         ("Running for", f"{now_s:.6f} s"),
     ]))
     raised = [(f"{block}.{name}", count, f"{at:.9f} s")
@@ -529,6 +531,7 @@ quantacore.add_command(decode)
 _register_sequencer(fw)
 quantacore.add_command(fw)
 quantacore.add_command(switch)
+quantacore.add_command(herald)
 
 
 def main():

@@ -11,7 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
-__all__ = ["Figure", "ticks", "STYLE"]
+__all__ = ["Figure", "MatrixFigure", "ticks", "STYLE"]
 
 #: Style sheet of all figures; a page that shows several includes it once.
 STYLE = """
@@ -237,3 +237,59 @@ def _thin(x, y):
         part = y[begin:end]
         keep += sorted({begin, begin + int(part.argmin()), begin + int(part.argmax()), end - 1})
     return x[keep], y[keep]
+
+
+class MatrixFigure:
+    """A matrix as coloured squares with the numbers in them.
+
+    Parameters
+    ----------
+    values : 2-D array
+        Not negative; the largest gets the fullest colour.
+    rows, columns : sequences of str
+    title : str
+    width : int
+    """
+
+    def __init__(self, values, rows, columns, *, title="", width=860):
+        self.values = np.asarray(values, dtype=float)
+        if self.values.shape != (len(rows), len(columns)):
+            raise ValueError(f"The matrix is {self.values.shape}, its labels are for "
+                             f"{(len(rows), len(columns))}")
+        if not (np.isfinite(self.values).all() and (self.values >= 0).all()):
+            raise ValueError("The matrix must be finite and not negative")
+        self.rows, self.columns = list(rows), list(columns)
+        self.title, self.width = title, width
+
+    def svg(self, *, standalone=False):
+        """The figure as SVG text; ``standalone`` brings the style sheet along."""
+        left = 20 + 7 * max(map(len, self.rows), default=0)
+        names = 20 + 6 * max(map(len, self.columns), default=0)
+        step_x = (self.width - left - _RIGHT) / max(len(self.columns), 1)
+        step_y = 28
+        top = _TOP + names
+        height = top + step_y * len(self.rows) + 12
+        out = [f'<svg class="qc-plot" xmlns="http://www.w3.org/2000/svg" '
+               f'viewBox="0 0 {self.width} {height}" width="{self.width}" height="{height}">']
+        if standalone:
+            out.append(f"<style>{STYLE}</style>")
+        out.append(f'<text class="name" x="{left}" y="19" font-weight="600">'
+                   f"{escape(self.title)}</text>")
+        for i, name in enumerate(self.columns):
+            x = left + (i + 0.5) * step_x
+            out.append(f'<text x="{x:.1f}" y="{top - 8}" transform="rotate(-60 {x:.1f} '
+                       f'{top - 8})">{escape(name)}</text>')
+        most = self.values.max() if self.values.size else 0.0
+        for j, name in enumerate(self.rows):
+            y = top + j * step_y
+            out.append(f'<text x="{left - 8}" y="{y + 18}" text-anchor="end">'
+                       f"{escape(name)}</text>")
+            for i, value in enumerate(self.values[j]):
+                x = left + i * step_x
+                part = value / most if most else 0.0
+                out.append(f'<rect class="c1f" x="{x:.1f}" y="{y}" width="{step_x - 2:.1f}" '
+                           f'height="{step_y - 2}" rx="3" opacity="{0.06 + 0.74 * part:.3f}"/>'
+                           f'<text class="name" x="{x + step_x / 2 - 1:.1f}" y="{y + 18}" '
+                           f'text-anchor="middle">{value:.3g}</text>')
+        out.append("</svg>")
+        return "\n".join(out)

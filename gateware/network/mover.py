@@ -193,14 +193,16 @@ class RouteMover(wiring.Component):
         patience, last = Signal(SETTLE_BITS), Signal()
         # Without waiting for what is decided: where the route may be, but is not to, there is none
         # whose monitors matter.
-        with m.If(second_good):
+        third_good = Signal()
+        m.d.sync += third_good.eq(second_good)
+        with m.If(third_good):
             m.d.sync += [
                 ranges.eq(found.ranges), used.eq(found.entry.used),
                 alternate.eq(found.entry.alternate), has_alternate.eq(found.entry.has_alternate),
                 remaining.eq(found.settle), due.eq(found.settle == 0),
                 patience.eq(self.timeout), last.eq(self.timeout == 0),
                 # Counted from the request, and one ahead.
-                self.settle_ticks.eq(CHANGE_TICKS),
+                self.settle_ticks.eq(CHANGE_TICKS + 1),
             ]
         with m.Else():
             with m.If(~self.settle_ticks.all()):
@@ -217,10 +219,11 @@ class RouteMover(wiring.Component):
 
         # Monitors of a tick, and whether they count, come to be judged together; those of before a
         # change never do.
-        judged, final = Signal(WATCH_TICKS + 1), Signal(WATCH_TICKS + 1)
+        judged, final = Signal(WATCH_TICKS), Signal(WATCH_TICKS)
+        before_change = second_good | third_good
         m.d.sync += [
-            judged.eq(Mux(second_good, 0, Cat(due, judged))),
-            final.eq(Mux(second_good, 0, Cat(due & last, final))),
+            judged.eq(Mux(before_change, 0, Cat(due, judged))),
+            final.eq(Mux(before_change, 0, Cat(due & last, final))),
         ]
         m.d.comb += [watch.ranges.eq(ranges), watch.used.eq(used)]
         m.d.comb += [ours.eq(theirs) for ours, theirs in

@@ -62,7 +62,8 @@ class RouteTable(wiring.Component):
     known : Out(1)
         Whether there is such a route: in the same tick.
     found : Out(route_layout(switches))
-        The route looked up in the tick before. Not reset.
+        The route that was looked up: its drives in the tick after, the rest a tick later. Not
+        reset.
     load_valid : In(1), load : In(RouteLoad)
     address_valid : In(1), address : In(RouteAddress)
     word_valid : In(1), word : In(32)
@@ -134,32 +135,42 @@ class RouteTable(wiring.Component):
         m.d.comb += self.known.eq((self.route < ROUTES)
                                   & self.loaded.bit_select(self.route[:ROUTE_BITS], 1))
 
-        # A memory for each word of a route, so that all of it is read in one tick. Ticks in which
-        # nobody looks a route up are for the host.
+        # A memory for each word of a route, so that all of it is read at once; drives a tick before
+        # the rest, so that no address reaches too far. Ticks in which nobody looks a route up are
+        # for the host.
         entry = self.found
         fields = {RouteWord.SETTLE.value: entry.settle, RouteWord.ENTRY.value: entry.entry}
         for k in range(self.switches):
             fields[RouteWord.DRIVE.value + k] = entry.drives[k]
             fields[RouteWord.RANGE.value + k] = entry.ranges[k]
-        host = Signal(4)
-        shown = Signal(5)
+        host = Signal(5)
+        shown, later = Signal(5), Signal(ROUTE_BITS)
         m.d.comb += self.idle.eq(at.route)
-        m.d.sync += [shown.eq(at.word), host.eq(Cat(~self.look, host))]
+        m.d.sync += [shown.eq(at.word), host.eq(Cat(~self.look, host)),
+                     later.eq(self.route[:ROUTE_BITS])]
         parts = []
         for number, field in sorted(fields.items()):
             value = Value.cast(field)
             m.submodules[f"word_{number}"] = ram = RAM(width=len(value), depth=ROUTES, block=False)
             this, write = Signal(name=f"shown_{number}"), Signal(name=f"write_{number}")
+            first = number < RouteWord.RANGE.value
             m.d.sync += [this.eq(shown == number), write.eq(taken & (at.word == number))]
             m.d.comb += [
                 ram.write.eq(write), ram.write_address.eq(write_route),
-                ram.write_data.eq(word[:len(value)]),
-                ram.read.eq(1), ram.read_address.eq(self.route[:ROUTE_BITS]),
+                ram.write_data.eq(word[:len(value)]), ram.read.eq(1),
+                ram.read_address.eq(self.route[:ROUTE_BITS] if first else later),
                 value.eq(ram.read_data),
             ]
-            parts.append(value & this.replicate(len(value)))
+            part = Signal(32, name=f"readback_{number}")
+            if first:
+                m.d.sync += part.eq(value & this.replicate(len(value)))
+            else:
+                this_later = Signal(name=f"shown_later_{number}")
+                m.d.sync += this_later.eq(this)
+                m.d.comb += part.eq(value & this_later.replicate(len(value)))
+            parts.append(part)
         # A tree with a register for every few words.
-        stage = 0
+        stage = 1
         while len(parts) > 1:
             groups = [parts[i:i + 3] for i in range(0, len(parts), 3)]
             parts = []

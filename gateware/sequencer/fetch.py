@@ -47,7 +47,8 @@ class Fetcher(wiring.Component):
     count_valid : In(1), count : In(32)
         How often the loop pushed two clocks before is run; not 0.
     pop : In(1), pop_levels : In(3)
-        Leave loops; only with ``redirect``.
+        Leave loops; only with ``redirect``, and then ``pop_levels`` has been there and nothing been
+        taken or pushed in the clock before.
     active : Out(4)
         Loops that instructions taken are in, outermost first.
     """
@@ -129,8 +130,9 @@ class Fetcher(wiring.Component):
 
         # Both for an address that moves on and for one that stays, because whether it moves is
         # known last.
-        left = Signal(LOOP_LEVELS)
-        m.d.comb += left.eq(Mux(self.pop, self.active >> self.pop_levels, self.active))
+        left, popped = Signal(LOOP_LEVELS), Signal(LOOP_LEVELS)
+        m.d.sync += popped.eq(self.active >> self.pop_levels)
+        m.d.comb += left.eq(Mux(self.pop, popped, self.active))
         stay, on = {}, {}
         stay["active"] = Mux(self.redirect, left, ahead_active)
         stay["some"] = Mux(self.redirect, some, ahead_some)

@@ -180,10 +180,9 @@ class RoutePlan:
             return table
 
         def number(what, text):
-            try:
-                return _whole(what, int(text), ROUTES if what == "A route" else MAX_SWITCHES)
-            except ValueError:
-                raise RoutePlanError(f"{what} has a number as its name, not {text!r}") from None
+            if not text.isdecimal():
+                raise RoutePlanError(f"{what} has a number as its name, not {text!r}")
+            return _whole(what, int(text), ROUTES if what == "A route" else MAX_SWITCHES)
 
         def seconds(what, value):
             if value is None:

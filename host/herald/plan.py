@@ -285,6 +285,10 @@ class Plan:
         detector, window = cell
         return WINDOWS * self.detectors[detector].input + self.windows[window].number
 
+    def in_order(self):
+        """The patterns by number."""
+        return sorted(self.patterns.values(), key=lambda p: p.number)
+
     @property
     def cells(self):
         """All cells that there are, by number: number -> ``(detector, window)``."""

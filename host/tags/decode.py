@@ -10,6 +10,7 @@ from math import gcd
 import numpy as np
 
 from quantacore.gateware.layouts.decoder import DecoderRecordKind
+from quantacore.gateware.layouts.herald import HeraldRecordKind
 from quantacore.gateware.layouts.sequencer import SequencerRecordKind
 from quantacore.gateware.layouts.tags import (
     COARSE_BITS,
@@ -45,8 +46,9 @@ _TIME_BITS = FINE_BITS + COARSE_BITS
 _TIME_MASK = np.uint64((1 << _TIME_BITS) - 1)
 _MAX_EPOCH = (1 << 63 - _TIME_BITS) - 1
 _CAUSES = {cause.value: cause.name for cause in LossCause}
-_OTHERS = np.array([kind.value for kinds in (DecoderRecordKind, SequencerRecordKind)
-                    for kind in kinds], np.uint64)
+_OTHERS = np.array([kind.value for kinds in (DecoderRecordKind, SequencerRecordKind,
+                                             HeraldRecordKind) for kind in kinds], np.uint64)
+_HERALDS = np.array([kind.value for kind in HeraldRecordKind], np.uint64)
 _KIND_NAMES = {kind.value: kind.name for kind in TagKind}
 # Small enough that a chunk and its columns stay in the second-level cache.
 _CHUNK = 1 << 15
@@ -80,8 +82,9 @@ class DecodeState:
 
     ``records``, ``tags`` and ``lost`` count from the start of the stream; ``overflows`` are the
     closed spans, ``open_overflow`` is the begin of one that has not ended, or None. ``others``
-    counts records of the node's decoder and sequencer, which are passed over and not in
-    ``records``.
+    counts records of the node's decoder, sequencer and herald unit, which are passed over and not
+    in ``records``. Those of the herald unit are kept, with the number of tags before each, for
+    :mod:`quantacore.host.tags.attempts`.
     """
 
     epoch: int | None = None
@@ -91,6 +94,12 @@ class DecodeState:
     overflows: list = field(default_factory=list)
     open_overflow: int | None = None
     losses: list = field(default_factory=list)
+    heralds: list = field(default_factory=list)
+
+    def herald_records(self):
+        """Records of the herald unit and the tags before each: ``uint64``, ``int64``."""
+        empty = (np.empty(0, np.uint64), np.empty(0, np.int64))
+        return tuple(np.concatenate(parts) for parts in zip(empty, *self.heralds, strict=True))
 
     @property
     def lost(self):
@@ -142,8 +151,9 @@ def decode(records, state=None):
     ----------
     records : numpy.ndarray
         uint64, as they came. Batches may be cut anywhere between records. Records of the node's
-        decoder (:mod:`quantacore.host.driver.verdicts`) and sequencer
-        (:mod:`quantacore.host.tags.marks`) may stand between them.
+        decoder (:mod:`quantacore.host.driver.verdicts`), sequencer
+        (:mod:`quantacore.host.tags.marks`) and herald unit
+        (:mod:`quantacore.host.tags.attempts`) may stand between them.
     state : DecodeState, optional
         Carried along a stream and updated here; a new stream starts with a new one. If this
         raises, the state is as before the call.
@@ -162,7 +172,12 @@ def decode(records, state=None):
     state = DecodeState() if state is None else state
     kinds = records >> _KIND[0]
     others = np.isin(kinds, _OTHERS) if (kinds >= _OTHERS.min()).any() else None
+    heralds = None
     if others is not None:
+        ours = np.flatnonzero(np.isin(kinds, _HERALDS))
+        if len(ours):
+            before = np.cumsum(kinds == TagKind.TAG.value)[ours]
+            heralds = records[ours], state.tags + before.astype(np.int64)
         records, kinds = records[~others], kinds[~others]
     size = len(records)
     times = np.empty(size, np.int64)
@@ -219,6 +234,7 @@ def decode(records, state=None):
     state.tags += filled
     state.overflows += overflows
     state.losses += losses
+    state.heralds += [] if heralds is None else [heralds]
     return Columns(times=times[:filled], channels=channels[:filled], falling=falling[:filled])
 
 

@@ -78,6 +78,12 @@ class TagFile:
         later one), ``sha256`` (of the file as it is on disk).
     warnings : list of str
         What was odd but did not prevent reading.
+    attempts : numpy.ndarray or None
+        int64, the attempt of each tag (:func:`~quantacore.host.tags.attempts.attempt_numbers`);
+        only ``qct`` of a node with a herald unit.
+    events : numpy.ndarray or None
+        int64, the event id of each tag (:func:`~quantacore.host.tags.attempts.event_ids`); only
+        ``qct``.
     """
 
     times_ps: np.ndarray
@@ -87,6 +93,8 @@ class TagFile:
     start_ps: int = 0
     meta: dict = field(default_factory=dict)
     warnings: list = field(default_factory=list)
+    attempts: np.ndarray | None = None
+    events: np.ndarray | None = None
 
     def __len__(self):
         return len(self.times_ps)
@@ -109,7 +117,9 @@ class TagFile:
         end = np.searchsorted(self.times_ps, self.start_ps + duration_ps)
         return TagFile(times_ps=self.times_ps[:end], channels=self.channels[:end],
                        duration_ps=duration_ps, format=self.format, start_ps=self.start_ps,
-                       meta=self.meta | {"part_ps": duration_ps}, warnings=self.warnings)
+                       meta=self.meta | {"part_ps": duration_ps}, warnings=self.warnings,
+                       attempts=None if self.attempts is None else self.attempts[:end],
+                       events=None if self.events is None else self.events[:end])
 
 
 def read_tags(path):
@@ -245,6 +255,9 @@ def _finish(tags, path):
     if tags.meta["reordered"]:
         order = np.argsort(times, kind="stable")
         tags.times_ps, tags.channels = times[order], tags.channels[order]
+        for name in ("attempts", "events"):
+            column = getattr(tags, name)
+            setattr(tags, name, None if column is None else column[order])
         tags.warnings.append(f"{tags.meta['reordered']} tags came after a later one (instruments "
                              f"interleave channels so); all were sorted by time")
     else:
@@ -441,6 +454,7 @@ def _read_npz(content, path, warnings):
 
 
 def _read_qct(content, path, warnings):
+    from quantacore.host.tags.attempts import attempt_numbers, event_ids
     from quantacore.host.tags.decode import DecodeState, TagStreamError, decode, ticks_to_ps
 
     if len(content) < _QCT_HEADER.size:
@@ -459,6 +473,7 @@ def _read_qct(content, path, warnings):
     state = DecodeState()
     try:
         columns = decode(records, state)
+        attempts = attempt_numbers(columns, state) if state.heralds else None
     except TagStreamError as error:
         raise TagFileError(f"{path}: {error}") from None
     if state.lost:
@@ -468,7 +483,9 @@ def _read_qct(content, path, warnings):
     return TagFile(times_ps=ticks_to_ps(columns.times[keep], numerator, denominator),
                    channels=columns.channels[keep], duration_ps=duration, format="qct", start_ps=0,
                    meta={"records": count, "overflows": count - len(columns.times),
-                         "lost": state.lost, "falling": int(np.count_nonzero(columns.falling))})
+                         "lost": state.lost, "falling": int(np.count_nonzero(columns.falling))},
+                   attempts=None if attempts is None else attempts[keep],
+                   events=event_ids(columns, state)[keep])
 
 
 # Text ----------------------------------------------------------------------------------------

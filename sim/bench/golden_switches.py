@@ -4,10 +4,6 @@ Each piece of traffic takes :data:`TRAFFIC_TICKS`, in which the models run tick 
 plant of switches between drives and monitors.
 """
 
-import contextlib
-import types
-from fractions import Fraction
-
 from quantacore.gateware.layouts.node import NODE_MAP
 from quantacore.gateware.layouts.registers import RegisterMap
 from quantacore.gateware.layouts.switches import (
@@ -23,15 +19,14 @@ from quantacore.gateware.layouts.switches import (
     SwitchSizes,
     SwitchStatus,
 )
-from quantacore.sim.bench.golden_node import GoldenTransport
 from quantacore.sim.golden.endpoint import GoldenEndpoint
 from quantacore.sim.golden.switches import RouteTableModel, SwitchesModel
 from quantacore.sim.photonics.switches import MachZehnder, SwitchPlant
 
-__all__ = ["TRAFFIC_TICKS", "SWITCH_MAP", "GoldenSwitchesEndpoint", "golden_switches"]
+__all__ = ["TRAFFIC_TICKS", "SWITCH_MAP", "GoldenSwitchesEndpoint"]
 
 #: Ticks that pass with each piece of traffic.
-TRAFFIC_TICKS = 200
+TRAFFIC_TICKS = 25
 #: The node's map, with switches if it has none.
 SWITCH_MAP = NODE_MAP if SWITCHES in NODE_MAP.blocks else RegisterMap(
     blocks=(*NODE_MAP.blocks, SWITCHES))
@@ -70,7 +65,7 @@ class GoldenSwitchesEndpoint(GoldenEndpoint):
         self.armed = None
         self._late = self._emergencies = 0
         self._next = {}
-        self._seen = dict.fromkeys(_FLAGS, 0)
+        self._seen, self._events = dict.fromkeys(_FLAGS, 0), None
         self.set("switches.sizes", SwitchSizes.const({
             "switches": self.switches, "routes_log2": ROUTE_BITS, "drive_bits": DRIVE_BITS,
             "monitor_bits": MONITOR_BITS}).as_bits())
@@ -100,6 +95,11 @@ class GoldenSwitchesEndpoint(GoldenEndpoint):
 
     def _raise_flags(self):
         model = self.model
+        events = (sum(model.stuck), model.counts.failovers, model.faults, model.counts.refused,
+                  self._late, self.table.refused, self._emergencies)
+        if events == self._events:
+            return
+        self._events = events
         counts = {f"stuck_{k}": number for k, number in enumerate(model.stuck)} | {
             "failed_over": model.counts.failovers, "fault": model.faults,
             "refused": model.counts.refused, "late": self._late,
@@ -190,23 +190,3 @@ class GoldenSwitchesEndpoint(GoldenEndpoint):
         elif register in ("load", "table_address", "table_data"):
             getattr(self.table, {"load": "load", "table_address": "address",
                                  "table_data": "word"}[register])(value)
-
-
-@contextlib.asynccontextmanager
-async def golden_switches(endpoint=None):
-    """``async with golden_switches() as (driver, endpoint)``: the driver of golden switches.
-
-    Between the two is the host's whole link.
-    """
-    from quantacore.host.driver.generate import generate
-    from quantacore.host.driver.link import LinkClient
-    from quantacore.host.driver.node import TimeUnits
-    from quantacore.host.driver.switches import SwitchesDriver
-
-    endpoint = endpoint or GoldenSwitchesEndpoint()
-    registers = types.ModuleType("switch_registers")
-    exec(compile(generate(SWITCH_MAP), registers.__name__, "exec"), vars(registers))
-    client = LinkClient(GoldenTransport(endpoint), register_map=SWITCH_MAP)
-    async with client:
-        node = types.SimpleNamespace(client=client, units=TimeUnits(Fraction(8000)))
-        yield SwitchesDriver(node, registers.SwitchesRegisters(client)), endpoint

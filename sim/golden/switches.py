@@ -286,6 +286,8 @@ class SwitchesModel:
                 self.counts.refused += 1
                 self.refused_last = decided.number, decided.refusal
                 decided = None
+        if self._judge_from is not None and self._give_up is None:
+            self._give_up = self._judge_from + self.timeout
         wrong, right, stuck = self._judge(now)
         state = self.state
 
@@ -340,7 +342,8 @@ class SwitchesModel:
             self.counts.restarts += not settled_before
         self._asked = request.tick
         self._judge_from = begins + request.route.settle
-        self._give_up = self._judge_from + self.timeout
+        # As it stands when the drives change.
+        self._give_up = None
         self._run = 0
 
     def _judge(self, now):

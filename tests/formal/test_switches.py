@@ -231,7 +231,7 @@ class Whole(wiring.Component):
 
 
 def test_drives_change_together_and_never_mix_routes():
-    prove(Together(), "switches_together", depth=4)
+    prove_bounded(Together(), "switches_together", depth=9)
 
 
 def test_every_request_is_decided_in_time():

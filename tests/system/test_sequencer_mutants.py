@@ -31,6 +31,12 @@ MUTANTS = {
         "engine", "answer[1]", "answer[0]"),
     "a time that is a tick too near is taken": (
         "engine", "(left_over[:3] < UNTIL_TICKS - 1)", "(left_over[:3] < UNTIL_TICKS - 2)"),
+    "an attempt goes on though its verdict came in the last tick": (
+        "engine", "expired & onward & ~met_verdict", "expired & onward"),
+    "a table leaves no loop": (
+        "engine", "escapes[1] | taken | found_verdict |", "escapes[1] | taken |"),
+    "what the herald clicked is read a tick later": (
+        "engine", "m.d.sync += found.eq", "m.d.comb += found.eq"),
     "a branch leaves no loop": (
         "engine", "fetch.pop.eq(left)", "fetch.pop.eq(0)"),
     "a stop before the first word is forgotten": (

@@ -5,7 +5,14 @@ from fractions import Fraction
 
 import pytest
 
-from quantacore.firmware import AssemblyError, Interval, assemble, assemble_file, decode
+from quantacore.firmware import (
+    AssemblyError,
+    Interval,
+    assemble,
+    assemble_file,
+    decode,
+    disassemble,
+)
 from quantacore.firmware.assembler import MNEMONICS
 from quantacore.gateware.layouts.instructions import (
     BRANCH_TICKS,
@@ -13,6 +20,7 @@ from quantacore.gateware.layouts.instructions import (
     MUL_TICKS,
     SHORT_LOOP,
     Op,
+    Source,
 )
 from quantacore.gateware.layouts.sequencer import STEP_FRACTION_BITS
 
@@ -181,6 +189,34 @@ def test_table_has_an_entry_for_each_pattern():
     assert words[2].op is Op.JMP and words[2 + 32]["code"] == 2 and words[-1]["code"] == 0xffff
 
 
+def test_table_of_attempts_is_left_by_the_loops_it_is_out_of():
+    assembly = assemble("loop 3\nloop 5\narm 3\nbrh r5, t, 2us, next\nend\nnop\nend\nhalt\n"
+                        ".table t, words=2, entries=16\n.default\nhalt pattern\n.endt")
+    brh = decode(assembly.words[3])
+    assert (brh["next"], brh["pop"], brh["size"], brh["target"]) == (1, 2, 1, 6)
+    assert len(assembly.words) == 6 + 2 * 16
+    assert assemble(disassemble(assembly)).words == assembly.words
+
+
+def test_brh_leaves_no_loop_that_its_table_is_in():
+    inside = ops("loop 2\nbrh r1, t, 5\n.table t, words=1\n.default\nhalt\n.endt\nnop\nend\nhalt")
+    assert inside[1]["pop"] == 0 and inside[1]["next"] == 0
+    outside = ops("loop 2\nbrh r1, t, 5\nnop\nend\n.table t, words=1\n.default\nhalt\n.endt")
+    assert outside[1]["pop"] == 1
+
+
+@pytest.mark.parametrize("source", ["clicked", "sites", "herald_frame", "attempt"])
+def test_what_the_herald_knows(source):
+    assert one(f"get r3, {source}\nhalt")["source"] is Source[source.upper()]
+
+
+@pytest.mark.parametrize("head", ["", ".decoder every=1us\n", ".decoder every=1us, sites=8\n"])
+def test_erasures_go_with_a_round(head):
+    assembly = assemble(f"{head}syn 0, r1, r2, push, erasures\nhalt")
+    assert decode(assembly.words[0])["erasures"] == 1
+    assert assemble(disassemble(assembly)).decoder == assembly.decoder
+
+
 def test_parameters_and_assumptions():
     assembly = assemble('.param gap r1 in 40ns..400ns = 80ns "between"\n.assume r2 in -3..7\n'
                         ".param a r4 in 0.0..0.5\n.reg n r3\ndelay gap\nli n, 5\nhalt")
@@ -300,7 +336,15 @@ def test_every_mnemonic_says_how_it_is_written(mnemonic):
     ("loop 3\ncall x\nend\nx: ret", ["call cannot be the last word"]),
     ("loop 3\nret\nend\nhalt", ["ret cannot be the last word"]),
     ("loop 3\nnop\nhalt\nend\nhalt", ["halt cannot be the last word"]),
-    ("loop 3\nbrh r1, 0, 5\nend\nhalt", ["brh cannot be the last word"]),
+    ("loop 3\nx: brh r1, x, 5\nend\nhalt", ["brh cannot be the last word", "brh ..., next"]),
+    ("brh r1, t, 5\n.table t, words=1, entries=16\n.default\nhalt\n.endt",
+     ["'t' has no entry for the timeout", "brh ..., next"]),
+    ("brh r1, t, 5, next\n.table t, words=1, entries=16\n.case timeout\nhalt\n.endt",
+     ["this table has no entry for the timeout"]),
+    (".table t, words=1, entries=9\n.default\nhalt\n.endt", ["a table of 9 entries"]),
+    (".decoder every=1us, sites=0\nsyn 0, r1, r2, push, erasures\nhalt",
+     ["this decoder has no erasure sites", "leave erasures out"]),
+    (".decoder every=1us, sites=-1\nhalt", ["-1 erasure sites"]),
     ("loop 3\nret\nnop\nend\nhalt", ["ret inside a loop leaves the loop in use"]),
     ("jmp x\nloop 3\nx: nop\nend\nhalt", ["goes into a loop's body from outside"]),
     ("loop 3\nnop\nend\nloop 2\nx: nop\nend\nbeq r1, 0, x\nhalt", ["goes into a loop's body"]),
@@ -308,6 +352,9 @@ def test_every_mnemonic_says_how_it_is_written(mnemonic):
     ("call x\nhalt\nloop 3\nx: nop\nend\nret", ["into a loop's body"]),
     ("loop 2\ncall x\nx: nop\nend\nret", ["a subroutine inside a loop's body"]),
     ("loop 2\nwaittrig r1, rise, 1, 5, out\nend\nout: halt", ["waittrig cannot leave a loop"]),
+    ("loop 2\nbarrier r1, 1, 5, 2\nend\nhalt", ["p.qcs:2:19", "barrier cannot leave a loop"]),
+    ("loop 2\nloop 2\ndec r1, 0, 5, out\nend\nout: nop\nend\nhalt",
+     ["dec cannot leave a loop: the loop would stay in use"]),
     ("loop 2\n" * 5 + "nop\n" + "end\n" * 5 + "halt", ["more than 4 loops inside each other"]),
     (".const a 1\n.const a 2\nhalt", ["'a' is a constant already in p.qcs:1"]),
     (".const r3 1", ["'r3' is a word of the language"]),

@@ -153,6 +153,9 @@ class Run:
     def wait(self, op, g):
         after = isa.VERDICT_TICKS if op is Op.BRH else isa.TRIGGER_TICKS
         if self.rng.random() < 0.4:
+            if g.get("next"):
+                self.regs[g["rd"]] = 16
+                return None, g["timeout"] + isa.TRIGGER_TICKS
             extra = 16 << g["size"] if op is Op.BRH else 0
             self.regs[g["rd"]] = {Op.BRH: 16, Op.DEC: 0}.get(op, g["timeout"])
             return g["target"] + extra, g["timeout"] + isa.TIMEOUT_TICKS
@@ -214,8 +217,8 @@ class Writer:
         rng, pause = self.rng, f"nop for {self.rng.randint(1, self.patience)}"
         kind = rng.choice(["pulse"] * 4 + ["register pulse", "delay", "tag", "tags", "syn",
                            "settle", "data", "data", "loop", "loop", "if", "wait", "herald",
-                           "poll", "call", "until", "out"])
-        if depth > 2 and kind in ("loop", "if", "poll", "out"):
+                           "attempts", "poll", "call", "until", "out"])
+        if depth > 2 and kind in ("loop", "if", "poll", "out", "attempts"):
             return [pause]
         if kind == "pulse":
             defer = rng.choice([0, 0, 3])
@@ -256,6 +259,16 @@ class Writer:
         if kind == "herald":
             table, after = self.label(), self.label()
             return [f"brh r6, {table}, {rng.randint(1, 40)}", f".table {table}, words=2",
+                    ".case 3, 5", "pulse 0, w1, 0.5 for 12", f"jmp {after}", ".default",
+                    f"jmp {after}", ".endt", f"{after}: nop for {rng.randint(1, 20)}"]
+        if kind == "attempts":
+            table, after = self.label(), self.label()
+            out = depth < 3 and rng.random() < 0.3
+            inner = [f"loop {rng.choice([1, 3, 20, 'r2'])}", *self.block(2, 3),
+                     f"brh r6, {table}, {rng.randint(1, 40)}, next", "end"]
+            if out:
+                inner = ["loop 2", *inner, pause, "end"]
+            return [*inner, f"jmp {after}", f".table {table}, words=2, entries=16",
                     ".case 3, 5", "pulse 0, w1, 0.5 for 12", f"jmp {after}", ".default",
                     f"jmp {after}", ".endt", f"{after}: nop for {rng.randint(1, 20)}"]
         if kind == "poll":
@@ -396,6 +409,27 @@ def test_intervals_of_waits():
     assert proof.entries["main"].ticks == (1 + isa.VERDICT_TICKS, latest)
 
 
+def test_attempts_until_one_succeeds():
+    """The longest run is one in which only the last attempt does, in its last tick."""
+    proof = proof_of("loop 1000000\narm 1 for 1us\nbrh r1, t, 100, next\nend\nhalt\n"
+                     ".table t, words=1, entries=16\n.default\nhalt\n.endt")
+    turn = 125 + 100 + isa.TRIGGER_TICKS
+    assert proof.ok and not proof.warnings
+    assert proof.entries["main"].ticks == (
+        JUMP + 125 + 1 + isa.VERDICT_TICKS, JUMP + 999_999 * turn + 225 + isa.VERDICT_TICKS)
+
+
+def test_the_pulses_of_attempts_are_as_near_as_they_follow():
+    def margin(timeout):
+        proof = proof_of(f"loop 9\npulse 0, w, 0.5\nbrh r1, t, {timeout}, next\nend\nhalt\n"
+                         ".table t, words=1, entries=16\n.default\nhalt\n.endt")
+        return proof.slack["overlap"].margin
+
+    # A pulse of 125 ticks, a tick, the timeout.
+    assert margin(125 - 1 - isa.TRIGGER_TICKS) == 0
+    assert margin(123 - 1 - isa.TRIGGER_TICKS) == -2
+
+
 def test_a_billion_turns_take_no_longer_than_three():
     text = ("loop 1000\nloop 1000\nloop 1000\npulse 0, w, 0.5\npulse 1, w, 0.5\n"
             "tag 1 for 1us\nadd r1, r1, 3\nend\nend\nend\nhalt")
@@ -460,6 +494,13 @@ def test_a_billion_turns_take_no_longer_than_three():
     (".raw\nloop 2, span=2\nnop\ncall 4\nhalt\nret", "loop levels", "call as the last word"),
     (".raw\nloop 2, span=3\ncall 2\nnop\nnop\nhalt\nret", "loop levels",
      "runs through the end of a loop's body"),
+    (".raw\nloop 2, span=1\nbrh r1, 2, 5, next\nhalt", "loop levels",
+     "leaves a loop's body (to word 2) and keeps the loop in use"),
+    (".raw\nloop 2, span=1\nwaittrig r1, rise, 1, 5, 2\nhalt", "loop levels",
+     "leaves a loop's body (to word 2) and keeps the loop in use"),
+    (".raw\nbrh r1, 1, 5, pop=1\nhalt", "loop levels", "leaves 1 loops more than there are"),
+    ("brh r1, t, forever, next\n.table t, words=1, entries=16\n.default\nhalt\n.endt", "timeout",
+     "brh may wait for ever"),
     (".raw\nloop 0, span=1\nnop\nhalt", "loop count", "is refused"),
     (".raw\njmp 9\nhalt", "flow", "this goes to word 9, behind the program's end"),
 ])

@@ -616,6 +616,58 @@ def test_table_wraps_around():
     assert model.pc == 4004 + 120 - 4096
 
 
+def onward(target=100, timeout=5, pop=0):
+    """A BRH that goes on with the next word after its timeout."""
+    return encode(Op.BRH, mode=1, target=target, mask=pop << 3, timeout=timeout, rd=7)
+
+
+def test_attempts_follow_each_other_after_the_last_chance():
+    program = verdict_program(loop(2, 3), ARM, onward(), HALT)
+    model = run(program)
+    turn = 1 + 5 + G
+    assert ticks(model) == [0, *[B + k * turn + at for k in range(3) for at in (0, 1)],
+                            B + 3 * turn]
+    assert (model.registers[7], model.waited, model.loops) == (16, 5, [])
+
+
+@pytest.mark.parametrize("at, attempt", [(B + 6, 0), (B + 7, None), (B + 8, None), (B + 9, 1),
+                                         (B + 14, 1)])
+def test_a_verdict_up_to_the_last_chance_leaves_the_loop(at, attempt):
+    """Between the last tick of one attempt and the ARM of the next, verdicts are forgotten."""
+    program = verdict_program(loop(2, 2), ARM, onward(pop=1), encode(Op.HALT, code=99))
+    model = run(program, world=World(verdicts=[(T + at, 9)]))
+    assert model.halt_code == (99 if attempt is None else 9)
+    if attempt is not None:
+        # The second BRH looks from B + 10 on.
+        assert model.stopped == T + (max(at, B + 10) if attempt else at) + V
+        assert (model.registers[7], model.loops) == (9, [])
+
+
+def test_a_verdict_stays_in_the_loops_that_are_not_left():
+    program = verdict_program(loop(4, 2), loop(2, 3), ARM, onward(pop=1), nop(), HALT)
+    program[109] = encode(Op.JMP, dwell=B, target=4)
+    model = run(program, world=World(verdicts=[(T + 2 * B + 4, 9)]))
+    # The rest of the outer body, then a whole turn of it, in which no attempt succeeds.
+    assert [command[1] == program[4] for command in model.commands].count(True) == 2
+    assert model.halt_code == 0x1234 and model.loops == []
+
+
+@pytest.mark.parametrize("mode, at", [(0, 40), (0, 3), (1, 3)])
+def test_a_table_out_of_more_loops_than_there_are_is_a_fault(mode, at):
+    program = verdict_program(ARM, onward(pop=1) & ~(1 << 6) | mode << 6)
+    model = run(program, world=World(verdicts=[(T + at, 9)]))
+    assert (model.fault, model.pc, model.stopped) == (Fault.LOOP_UNDERFLOW, 1, T + 1)
+    assert model.wait_ended == T + (at if at < 6 else 6)
+
+
+@pytest.mark.parametrize("source", [Source.CLICKED, Source.SITES, Source.HERALD_FRAME,
+                                    Source.ATTEMPT])
+def test_get_of_the_herald_is_of_the_tick_of_issue(source):
+    get = encode(Op.GET, dwell=D, source=source, rd=7)
+    world = World(herald=lambda asked, tick: 1000 * asked.value + tick - T)
+    assert result([nop(5), get], world=world) == 1000 * source.value + 5
+
+
 def test_start_forgets_the_verdict():
     program = verdict_program(herald(timeout=2))
     model = run(program, world=World(verdicts=[(T - 1, 2)]))

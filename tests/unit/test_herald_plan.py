@@ -11,6 +11,7 @@ import pytest
 from quantacore.gateware.layouts.herald import (
     COUNT_SETS,
     PATTERNS,
+    HeraldCodes,
     HeraldTable,
     PatternEntry,
     SiteEntry,
@@ -273,7 +274,9 @@ def test_tables_of_a_small_plan():
     site = SiteEntry.from_bits(result.tables[HeraldTable.SITE][2])
     assert (site.enabled, site.zero, site.one) == (1, 0, 13)
     assert result.registers["dead_ticks"] == [0, 0, 0, 3, 0, 0, 0, 0]
-    assert result.registers["codes"] == 14 | 15 << 12 | 1 << 16 | 1 << 19
+    codes = HeraldCodes.from_bits(result.registers["codes"])
+    assert (codes.limit, codes.void, codes.give_limit, codes.give_void) == (14, 15, 1, 1)
+    assert not codes.give_refused and not codes.give_reinitialise
     assert result.control["falling"] == 8
     assert result.span_ps(("b", "early")) == (105_000, 145_000)
     # The last eighth of the windows, 144, is in tick 18.
@@ -361,7 +364,7 @@ def test_tables_mean_what_the_plan_says():
     print(f"seed {seed}")
     generator = random.Random(seed)
     compared = tried = 0
-    while compared < 40:
+    while compared < 25:
         tried += 1
         assert tried < 5000, "random plans are hardly ever good"
         try:

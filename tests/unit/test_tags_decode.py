@@ -104,7 +104,7 @@ def test_nothing_decodes_to_nothing():
     ((epoch(0), begin(1), begin(2)), "Record 2 is OVERFLOW_BEGIN inside an overflow"),
     ((epoch(0), begin(1), tag(2)), "Record 2 is TAG inside an overflow"),
     ((epoch(1 << 10),), "Record 0 sets epoch 1024"),
-    ((epoch(0), 7 << 60), "Record 1 .* is of kind 7"),
+    ((epoch(0), 14 << 60), "Record 1 .* is of kind 14"),
     ((5 << 54 | 4 << 60,), "Record 0 tells of a loss for cause 5"),
 ])
 def test_impossible_sequences(records, message):
