@@ -213,18 +213,12 @@ class WordCounts:
 class HeraldRun:
     """What happened: verdicts in order, the counts as in memory ``counts``, and the parts of them
     that come by the word, by ``(tick, detector)``. ``active`` are the ticks of words in which any
-    line changed.
-
-    An attempt that is cut off may already have met an early pattern, with the verdict still to
-    come. Whether it was in progress in the words between, the ticks in ``unsaid``, nobody says:
-    clicks there need not be stray.
-    """
+    line changed."""
 
     verdicts: list
     counts: list
     words: dict
     active: set
-    unsaid: set
 
 
 def lines_of_words(levels, fines, *, samples, first_tick=0, initial=0):
@@ -275,7 +269,7 @@ def _decide(start, clicks, references, settings, samples):
     """The verdict that comes if nobody interrupts, and the clicks outside windows.
 
     ``clicks`` is a list of times for each detector, ``references`` one of reference edges or
-    ``None``. Returns ``(Verdict, whether it is early, [(word, detector) of strays])``.
+    ``None``. Returns ``(Verdict, [(word, detector) of strays])``.
     """
     unit = FINE_PER_TICK // samples
     tables, begin = start.tables, start.tick
@@ -328,7 +322,6 @@ def _decide(start, clicks, references, settings, samples):
                 if pattern is not None:
                     last, doubled = word, False
                     break
-    early = pattern is not None
     clicked = clicked_until(last)
     void = missing or doubled
     if pattern is None and not void:
@@ -351,7 +344,7 @@ def _decide(start, clicks, references, settings, samples):
         pattern=pattern, code=None if entry is None else entry.code,
         pauli=0 if entry is None else entry.pauli, missing=missing, double=doubled,
         clicked=clicked, first=first, values=values, erased=erased)
-    return verdict, early, strays
+    return verdict, strays
 
 
 def run_attempts(lines, starts, *, samples, settings, aborts=()):
@@ -382,7 +375,6 @@ def run_attempts(lines, starts, *, samples, settings, aborts=()):
         references = wanted[settings.reference]
         wanted[settings.reference] = []
     run = HeraldRun(verdicts=[], counts=[0] * COUNTS, words={},
-                    unsaid=set(),
                     active={int(_word(time)) for times, _ in lines for time in times})
 
     def of_word(word, detector):
@@ -405,13 +397,11 @@ def run_attempts(lines, starts, *, samples, settings, aborts=()):
         cut = min(ends, default=None)
         nearby = [_between(times, start.tick, cut) for times in clicks]
         marks = None if references is None else _between(references, start.tick, cut)
-        verdict, early, strays = _decide(start, nearby, marks, settings, samples)
+        verdict, strays = _decide(start, nearby, marks, settings, samples)
         for word, detector in strays:
             if cut is None or word < cut:
                 of_word(word, detector).stray += 1
         if cut is not None and verdict.tick > cut:
-            if early:
-                run.unsaid.update(range(verdict.tick - VERDICT_LATENCY + 1, cut))
             continue
         frame ^= verdict.pauli
         run.verdicts.append(replace(verdict, frame=frame))

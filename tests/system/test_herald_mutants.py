@@ -53,7 +53,7 @@ MUTANTS = {
 #: Bugs that only starts and aborts at odd times show.
 INTERRUPTED = {
     "an abort does not end an attempt that is about to be decided": (
-        "path", "kill.eq(self.start | self.abort)", "kill.eq(self.start)"),
+        "timer", "kill.eq(self.start | self.abort)", "kill.eq(self.start)"),
     "clearing the frame loses the verdict of that tick": (
         "path", "Mux(self.clear_frame, 0, self.frame) ^ Mux(success, matcher.pauli, 0)",
         "Mux(self.clear_frame, 0, self.frame ^ Mux(success, matcher.pauli, 0))"),
