@@ -120,11 +120,11 @@ class Interlock(_AnyWorld):
         route, age, there = Signal.like(self.found), Signal(8), Signal()
         change, changing = mover.changed | mover.took_over, Signal()
         m.d.sync += changing.eq(change)
+        # The drives change a tick after that, and with them the ranges that count.
         with m.If(change):
-            m.d.sync += [route.eq(self.found), there.eq(1)]
-        # The drives change a tick after that.
+            m.d.sync += there.eq(1)
         with m.If(changing):
-            m.d.sync += age.eq(0)
+            m.d.sync += [route.eq(self.found), age.eq(0)]
         with m.Elif(~age.all()):
             m.d.sync += age.eq(age + 1)
         # The last ticks' monitors were right, by this route's ranges.
