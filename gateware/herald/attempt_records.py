@@ -51,8 +51,8 @@ class AttemptRecords(wiring.Component):
         With a ``start`` it is about the attempt before.
     number : In(32)
         Of the last attempt, from the tick after its ``start`` on.
-    herald : In(1), outcome, pattern, clicked
-        Write a herald record; ``number`` is its attempt's.
+    herald : In(1), herald_number, outcome, pattern, clicked
+        Write a herald record. At most two in the time between two starts.
     clear : In(1)
         Zero ``lost``.
     records : Out(stream of 64-bit records)
@@ -73,9 +73,9 @@ class AttemptRecords(wiring.Component):
         self.heartbeat = heartbeat
         super().__init__({
             "tick": In(64), "activity": In(1), "start": In(1), "over": In(1), "number": In(32),
-            "herald": In(1), "outcome": In(Outcome), "pattern": In(4), "clicked": In(CELLS),
-            "clear": In(1), "records": Out(stream.Signature(64)), "lost": Out(48),
-            "overflow": Out(1),
+            "herald": In(1), "herald_number": In(16), "outcome": In(Outcome), "pattern": In(4),
+            "clicked": In(CELLS), "clear": In(1), "records": Out(stream.Signature(64)),
+            "lost": Out(48), "overflow": Out(1),
         })
 
     def elaborate(self, platform):
@@ -125,7 +125,7 @@ class AttemptRecords(wiring.Component):
         ]
         new = Signal(HeraldRecord)
         m.d.comb += [
-            new.clicked.eq(self.clicked), new.number.eq(self.number),
+            new.clicked.eq(self.clicked), new.number.eq(self.herald_number),
             new.pattern.eq(self.pattern), new.outcome.eq(self.outcome),
             new.kind.eq(HeraldRecordKind.HERALD), take.eq(herald_waits & ~attempt_waits),
         ]

@@ -389,12 +389,17 @@ void_peer, refused, records_lost
         m.d.comb += [
             records.tick.eq(self.tick), records.activity.eq(self.activity),
             records.start.eq(self.start), records.over.eq(closes),
-            records.number.eq(self.attempt), records.herald.eq(ends & wanted),
-            records.outcome.eq(outcome),
-            records.pattern.eq(Mux(outcome == Outcome.SUCCESS, pattern, 0)),
-            records.clicked.eq(Mux(judged, self.clicked, 0)),
-            records.clear.eq(self.clear), self.records_lost.eq(records.lost),
+            records.number.eq(self.attempt), records.clear.eq(self.clear),
+            self.records_lost.eq(records.lost),
         ]
+        # A tick later: the path keeps its cells.
+        counts = Signal()
+        m.d.sync += [
+            records.herald.eq(ends & wanted), records.outcome.eq(outcome),
+            records.herald_number.eq(self.attempt), counts.eq(judged),
+            records.pattern.eq(Mux(outcome == Outcome.SUCCESS, pattern, 0)),
+        ]
+        m.d.comb += records.clicked.eq(Mux(counts, self.clicked, 0))
 
         # Counts and flags, a tick later. A clear takes along what is on its way.
         cleared = Signal()
