@@ -21,6 +21,7 @@ from quantacore.gateware.layouts.frames import LINK_VERSION
 from quantacore.gateware.layouts.herald import HERALD
 from quantacore.gateware.layouts.identity import IDENTITY
 from quantacore.gateware.layouts.node import NODE_MAP
+from quantacore.gateware.layouts.peer import PEER_LANES, PEER_PORTS, PEERS, peer_word
 from quantacore.gateware.layouts.sequencer import (
     CHANNELS,
     PEERS,
@@ -75,6 +76,8 @@ class NodeConfig:
         Build the herald unit, which needs a sequencer, and virtual channels.
     switches : int or None
         Photonic switches to control, 1 to 8; None leaves their control out.
+    lanes : int or None
+        Data lines of the herald unit's two ports to peers: 1, 4 or 8; None leaves the ports out.
     """
 
     channels: int = MAX_CHANNELS
@@ -88,6 +91,7 @@ class NodeConfig:
     sequencer: int | None = None
     herald: bool = False
     switches: int | None = None
+    lanes: int | None = None
 
     def __post_init__(self):
         if not 1 <= self.channels <= MAX_CHANNELS:
@@ -109,6 +113,10 @@ class NodeConfig:
         if self.switches is not None and not 1 <= self.switches <= MAX_SWITCHES:
             raise ValueError(f"A node has 1 to {MAX_SWITCHES} switches, not {self.switches!r}; "
                              f"None leaves their control out")
+        if self.lanes is not None and (self.lanes not in PEER_LANES or not self.herald):
+            raise ValueError(f"Ports to peers have one of {PEER_LANES} lanes and belong to a "
+                             f"herald unit (herald=True); not lanes={self.lanes!r}, "
+                             f"herald={self.herald!r}")
         if self.herald and self.sequencer is None:
             raise ValueError("A herald unit takes its attempts from a sequencer: give "
                              "sequencer=1 to 8 too")
@@ -156,6 +164,7 @@ class _Identity(wiring.Component):
             bank.capabilities.sequencer.eq(config.sequencer is not None),
             bank.capabilities.herald.eq(config.herald),
             bank.capabilities.switches.eq(config.switches is not None),
+            bank.capabilities.peers.eq(config.lanes is not None),
             bank.build_id.eq(_build_id(config)),
             bank.geometry.channels.eq(config.channels),
             bank.geometry.samples.eq(config.samples),
@@ -187,7 +196,11 @@ def _sequencer_members(config):
 def _herald_members(config):
     if not config.herald:
         return {}
-    return {"reference": In(sample_word(config.samples, fine=config.fine))}
+    members = {"reference": In(sample_word(config.samples, fine=config.fine))}
+    if config.lanes is not None:
+        word = peer_word(config.lanes)
+        members |= {"peer_i": In(word).array(PEER_PORTS), "peer_o": Out(word).array(PEER_PORTS)}
+    return members
 
 
 def _switch_members(config):
@@ -230,6 +243,8 @@ class Node(wiring.Component):
         :class:`~quantacore.gateware.sequencer.unit.SequencerUnit` (``pulses``: its samples).
     reference : In(sample_word)
         With a herald unit only: reference pulses for its windows.
+    peer_i, peer_o : In, Out(peer_word).array(2)
+        With ``lanes`` only: lines from and to peers.
     monitors, drives
         With switches only; see :class:`~quantacore.gateware.network.switches.SwitchUnit`.
     """
@@ -343,7 +358,8 @@ class Node(wiring.Component):
             from quantacore.gateware.herald.unit import HeraldUnit
 
             m.submodules.heralds = heralds = HeraldUnit(
-                channels=config.channels, samples=config.samples, fine=config.fine)
+                channels=config.channels, samples=config.samples, fine=config.fine,
+                lanes=config.lanes)
             wiring.connect(m, decoder.herald, heralds.csr)
             sources.append(heralds.records)
             connect_streams(m, pulses.commands, heralds.commands)
@@ -359,6 +375,15 @@ class Node(wiring.Component):
             ]
             for ours, theirs in zip(self.detectors, heralds.detectors, strict=True):
                 m.d.comb += Value.cast(theirs).eq(Value.cast(ours))
+            if config.lanes is not None:
+                wiring.connect(m, decoder.peers, heralds.peers_csr)
+                for k in range(PEER_PORTS):
+                    m.d.comb += [
+                        Value.cast(heralds.peer_i[k]).eq(Value.cast(self.peer_i[k])),
+                        Value.cast(self.peer_o[k]).eq(Value.cast(heralds.peer_o[k]))]
+        if config.lanes is None:
+            m.submodules.no_peers = absent = AbsentBank(PEERS)
+            wiring.connect(m, decoder.peers, absent.bus)
         records, edges = tagger.records, tagger.edges
         if not config.herald:
             m.submodules.no_virtual = absent = AbsentBank(VIRTUAL)
@@ -440,6 +465,10 @@ class UARTNode(wiring.Component):
             for basis in range(BASES):
                 m.d.comb += [self.frame[basis].eq(node.frame[basis]),
                              self.frame_valid[basis].eq(node.frame_valid[basis])]
+        if node.config.lanes is not None:
+            for k in range(PEER_PORTS):
+                m.d.comb += [Value.cast(node.peer_i[k]).eq(Value.cast(self.peer_i[k])),
+                             Value.cast(self.peer_o[k]).eq(Value.cast(node.peer_o[k]))]
         if node.config.switches is not None:
             for k in range(node.config.switches):
                 m.d.comb += [node.monitors[k].eq(self.monitors[k]),

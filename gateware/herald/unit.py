@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from quantacore.gateware.csr import CsrSignature, RegisterBank
 from quantacore.gateware.herald.attempts import AttemptController
 from quantacore.gateware.herald.path import HeraldPath
+from quantacore.gateware.herald.peers import Peers
 from quantacore.gateware.layouts.herald import (
     CELLS,
     DETECTORS,
@@ -18,6 +19,7 @@ from quantacore.gateware.layouts.herald import (
     HeraldTable,
 )
 from quantacore.gateware.layouts.instructions import LdtWord
+from quantacore.gateware.layouts.peer import PEER_PORTS, peer_word
 from quantacore.gateware.layouts.sequencer import TRIGGER_INPUTS
 from quantacore.gateware.layouts.tags import sample_word
 from quantacore.gateware.ram import RAM
@@ -42,6 +44,8 @@ class HeraldUnit(wiring.Component):
     ----------
     channels, samples, fine
         See :class:`~quantacore.gateware.herald.path.HeraldPath`.
+    lanes : int or None
+        Data lines of the ports to peers: 1, 4 or 8; None leaves the ports out.
 
     Members
     -------
@@ -61,13 +65,18 @@ class HeraldUnit(wiring.Component):
         To the sequencer's trigger inputs: an attempt starts.
     records : Out(stream of 64-bit records)
         Attempts and how they ended.
+    peers_csr : In(CsrSignature), peer_i : In(peer_word).array(2), peer_o : Out(peer_word).array(2)
+        With ``lanes`` only: registers of the block
+        :data:`~quantacore.gateware.layouts.peer.PEERS`, and the lines from and to peers.
     """
 
-    def __init__(self, *, channels=DETECTORS, samples, fine):
+    def __init__(self, *, channels=DETECTORS, samples, fine, lanes=None):
         self._path = HeraldPath(channels=channels, samples=samples, fine=fine)
         self.channels = channels
         self.samples = samples
         self.fine = fine
+        self.lanes = lanes
+        self._peers = None if lanes is None else Peers(lanes=lanes)
         self.bank = RegisterBank(HERALD)
         word = sample_word(samples, fine=fine)
         super().__init__({
@@ -80,6 +89,10 @@ class HeraldUnit(wiring.Component):
             "clicked": Out(CELLS), "sites": Out(2 * SITES), "frame": Out(8), "attempt": Out(32),
             "triggers": Out(TRIGGER_INPUTS),
             "records": Out(stream.Signature(64)),
+            **({} if lanes is None else {
+                "peers_csr": In(CsrSignature(self._peers.address_width)),
+                "peer_i": In(peer_word(lanes)).array(PEER_PORTS),
+                "peer_o": Out(peer_word(lanes)).array(PEER_PORTS)}),
         })
 
     def elaborate(self, platform):
@@ -162,6 +175,18 @@ class HeraldUnit(wiring.Component):
             bank.frame.eq(path.frame), bank.clicked.eq(path.clicked),
         ]
 
+        # Peers.
+        peer_lost = C(0)
+        if self.lanes is not None:
+            m.submodules.peers = peers = self._peers
+            wiring.connect(m, wiring.flipped(self.peers_csr), peers.csr)
+            wiring.connect(m, attempts.peers, peers.attempts)
+            m.d.comb += [peers.tick.eq(self.tick), peers.role.eq(bank.control.role)]
+            peer_lost = peers.lost
+            for lines, i, o in zip(peers.lines, self.peer_i, self.peer_o, strict=True):
+                m.d.comb += [lines.data_i.eq(i.data), lines.valid_i.eq(i.valid),
+                             o.data.eq(lines.data_o), o.valid.eq(lines.valid_o)]
+
         # Counts, in the order of HeraldCount.
         increments = [*path.cells] + [0] * (CELLS - len(path.cells)) + [*path.patterns]
         for group in (path.stray, path.dead, path.clicks):
@@ -175,6 +200,7 @@ class HeraldUnit(wiring.Component):
         # Flags.
         raised = Signal(HeraldFlags)
         m.d.sync += [raised.eq(attempts.events), raised.table_busy.eq(writes & ~takes),
+                     raised.peer_lost.eq(peer_lost),
                      flags.clear.eq(bank.flags_clear)]
         m.d.comb += [flags.now.eq(self.tick), flags.events.eq(raised),
                      bank.flags.eq(flags.flags)]

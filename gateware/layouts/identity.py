@@ -32,7 +32,8 @@ class Capabilities(data.Struct):
     sequencer: 1
     herald: 1
     switches: 1
-    reserved: 23
+    peers: 1
+    reserved: 22
 
 
 class Geometry(data.Struct):

@@ -10,10 +10,10 @@ from quantacore.gateware.layouts.herald import Outcome
 from quantacore.gateware.layouts.registers import Access, Block, Register, sticky_registers
 
 __all__ = [
-    "PEER_PORTS", "PEER_LANES", "PEER_NUMBER_BITS", "SESSION_BITS", "MESSAGE_BITS", "CHECK_BITS",
-    "CHECK_POLYNOMIAL", "CHECK_INITIAL", "HELD_BITS", "PeerKind", "PeerMessage", "PeerEcho",
-    "message_words", "message_ticks", "follower_ticks", "PeerControl", "PeerStatus", "PeerSizes",
-    "PeerAction", "PeerFlags", "PEERS",
+    "PEER_PORTS", "PEER_LANES", "peer_word", "PEER_NUMBER_BITS", "SESSION_BITS", "MESSAGE_BITS",
+    "CHECK_BITS", "CHECK_POLYNOMIAL", "CHECK_INITIAL", "HELD_BITS", "PeerKind", "PeerMessage",
+    "PeerEcho", "message_words", "message_ticks", "follower_ticks", "PeerControl", "PeerStatus",
+    "PeerSizes", "PeerAction", "PeerFlags", "PEERS",
 ]
 
 #: Ports of a node: a station has up to so many followers.
@@ -33,6 +33,19 @@ CHECK_POLYNOMIAL = 0x2F
 CHECK_INITIAL = 0xFF
 #: Bits of the ticks that an answer was held.
 HELD_BITS = 9
+
+
+def peer_word(lanes):
+    """Layout of what is on the lines of a port in one tick.
+
+    Parameters
+    ----------
+    lanes : int
+        Data lines: 1, 4 or 8.
+    """
+    if lanes not in PEER_LANES:
+        raise ValueError(f"Lanes of a peer's port must be 1, 4 or 8, not {lanes!r}")
+    return data.StructLayout({"data": lanes, "valid": 1})
 
 
 class PeerKind(enum.Enum, shape=3):

@@ -80,7 +80,7 @@ class Identity:
         Length of a tick in picoseconds, exact.
     channels, samples, buffer_depth, bins : int
         Detector inputs, samples per tick, records in the buffer, bins of the histogram.
-    fine, histogram, discipline, uart, simulated, decoder, sequencer, herald, switches : bool
+    fine, histogram, discipline, uart, simulated, decoder, sequencer, herald, switches, peers : bool
         What this build has.
     """
 
@@ -102,6 +102,7 @@ class Identity:
     sequencer: bool
     herald: bool
     switches: bool
+    peers: bool
 
     @property
     def clock_hz(self):

@@ -19,13 +19,14 @@ __all__ = [
     "HeraldAction", "HeraldStatus", "HeraldTable", "HeraldAddress", "HeraldFlags", "SwitchSizes",
     "SwitchControl", "SwitchAction", "RouteState", "SwitchStatus", "RouteLoad", "RouteAddress",
     "RouteLoading", "Refusal", "RefusedRequest", "SwitchFlags", "VirtualKind", "VirtualChannel",
-    "VirtualFlags", "IdentityRegisters", "LinkRegisters", "TimingRegisters", "TaggerRegisters",
+    "VirtualFlags", "PeerControl", "PeerAction", "PeerSizes", "PeerStatus", "PeerFlags",
+    "IdentityRegisters", "LinkRegisters", "TimingRegisters", "TaggerRegisters",
     "HistogramRegisters", "DecoderRegisters", "SequencerRegisters", "HeraldRegisters",
-    "SwitchesRegisters", "VirtualRegisters", "NodeRegisters", "MAP_CRC",
+    "SwitchesRegisters", "VirtualRegisters", "PeersRegisters", "NodeRegisters", "MAP_CRC",
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0xbf789364
+MAP_CRC = 0xe5c42cd2
 
 
 class Protocol(Fields):
@@ -46,7 +47,7 @@ class Capabilities(Fields):
 
     __slots__ = (
         "fine", "histogram", "discipline", "uart", "simulated", "decoder", "sequencer", "herald",
-        "switches", "reserved",
+        "switches", "peers", "reserved",
     )
     LAYOUT = {
         "fine": (0, 1, None),
@@ -58,7 +59,8 @@ class Capabilities(Fields):
         "sequencer": (6, 1, None),
         "herald": (7, 1, None),
         "switches": (8, 1, None),
-        "reserved": (9, 23, None),
+        "peers": (9, 1, None),
+        "reserved": (10, 22, None),
     }
 
 
@@ -799,6 +801,71 @@ class VirtualFlags(Fields):
         "edge_lost": (0, 1, None),
         "edge_late": (1, 1, None),
         "tag_lost": (2, 1, None),
+    }
+
+
+class PeerControl(Fields):
+    """Switches of the peers."""
+
+    __slots__ = (
+        "enable",
+    )
+    LAYOUT = {
+        "enable": (0, 2, None),
+    }
+
+
+class PeerAction(Fields):
+    """Things to do, a bit each."""
+
+    __slots__ = (
+        "clear", "restart",
+    )
+    LAYOUT = {
+        "clear": (0, 1, None),
+        "restart": (1, 1, None),
+    }
+
+
+class PeerSizes(Fields):
+    """What was built."""
+
+    __slots__ = (
+        "ports", "lanes",
+    )
+    LAYOUT = {
+        "ports": (0, 4, None),
+        "lanes": (4, 4, None),
+    }
+
+
+class PeerStatus(Fields):
+    """A port."""
+
+    __slots__ = (
+        "up", "quiet", "ready", "ran", "own", "other",
+    )
+    LAYOUT = {
+        "up": (0, 1, None),
+        "quiet": (1, 1, None),
+        "ready": (2, 1, None),
+        "ran": (3, 1, None),
+        "own": (4, 6, None),
+        "other": (10, 6, None),
+    }
+
+
+class PeerFlags(Fields):
+    """Things that went wrong."""
+
+    __slots__ = (
+        "lost", "restarted", "check", "missed",
+    )
+    LAYOUT = {
+        "lost": (0, 1, None),
+        "restarted": (1, 1, None),
+        "check": (2, 1, None),
+        "missed": (3, 1, None),
     }
 
 
@@ -1922,6 +1989,124 @@ class VirtualRegisters(RegisterBlock):
     )
 
 
+class PeersRegisters(RegisterBlock):
+    """Other nodes that attempts are made with. In a session that both sides are in, with no
+    attempt in progress, session_triggers of the station = session_started + session_missed of
+    the follower.
+    """
+
+    control = Register(
+        "peers.control", 0x44c0, width=2, type=PeerControl,
+        doc="Switches."
+    )
+    action = Register(
+        "peers.action", 0x44c1, width=2, access="wo", type=PeerAction,
+        doc="Things to do."
+    )
+    sizes = Register(
+        "peers.sizes", 0x44c2, width=8, access="ro", type=PeerSizes,
+        doc="What was built."
+    )
+    start_delay = Register(
+        "peers.start_delay", 0x44c3, width=16, unit="ticks",
+        doc="From the trigger, sent or received, to the start of the attempt's windows."
+    )
+    margin = Register(
+        "peers.margin", 0x44c4, width=16, unit="ticks",
+        doc="What a time-out has beyond 2 x round trip. At least 4 x retry."
+    )
+    retry = Register(
+        "peers.retry", 0x44c5, width=16, unit="ticks",
+        doc="What a side has to say is said again after so long."
+    )
+    quiet = Register(
+        "peers.quiet", 0x44c6, width=24, unit="ticks",
+        doc=(
+            "Silence after a reset. Longer than 2.5 x round trip + margin, so that no message "
+            "from before a reset is taken for one from after it."
+        )
+    )
+    status = Register(
+        "peers.status", 0x44c7, width=16, access="ro", count=2, type=PeerStatus,
+        doc="Ports."
+    )
+    round_trip = Register(
+        "peers.round_trip", 0x44c9, width=24, access="ro", count=2, unit="ticks",
+        doc="Ticks on the line, there and back, the last measurement."
+    )
+    round_trip_min = Register(
+        "peers.round_trip_min", 0x44cb, width=24, access="ro", count=2, unit="ticks",
+        doc="Least since it was cleared."
+    )
+    round_trip_max = Register(
+        "peers.round_trip_max", 0x44cd, width=24, access="ro", count=2, unit="ticks",
+        doc="Most since it was cleared."
+    )
+    session_triggers = Register(
+        "peers.session_triggers", 0x44cf, access="ro", count=2, unit="attempts",
+        doc="Station: attempts triggered in this session."
+    )
+    session_started = Register(
+        "peers.session_started", 0x44d1, access="ro", unit="attempts",
+        doc="Follower: attempts that a trigger began in this session."
+    )
+    session_missed = Register(
+        "peers.session_missed", 0x44d2, access="ro", unit="attempts",
+        doc="Follower: attempts in this session that it took no part in."
+    )
+    triggers = Register(
+        "peers.triggers", 0x44d3, width=48, access="ro", unit="attempts",
+        doc="Station: attempts triggered."
+    )
+    started = Register(
+        "peers.started", 0x44d5, width=48, access="ro", unit="attempts",
+        doc="Follower: attempts that a trigger began."
+    )
+    missed = Register(
+        "peers.missed", 0x44d7, width=48, access="ro", unit="attempts",
+        doc="Follower: attempts that it took no part in."
+    )
+    sent = Register(
+        "peers.sent", 0x44d9, access="ro", count=2, unit="messages",
+        doc="Messages sent."
+    )
+    received = Register(
+        "peers.received", 0x44db, access="ro", count=2, unit="messages",
+        doc="Messages with a right check."
+    )
+    check_errors = Register(
+        "peers.check_errors", 0x44dd, access="ro", count=2, unit="messages",
+        doc="Messages with a wrong check, or too short or too long."
+    )
+    foreign = Register(
+        "peers.foreign", 0x44df, access="ro", count=2, unit="messages",
+        doc="Messages of another session."
+    )
+    repeats = Register(
+        "peers.repeats", 0x44e1, access="ro", count=2, unit="messages",
+        doc="Messages repeated while an attempt was in progress."
+    )
+    timeouts = Register(
+        "peers.timeouts", 0x44e3, access="ro", count=2, unit="sessions",
+        doc="Sessions that ended because nothing came."
+    )
+    flags = Register(
+        "peers.flags", 0x44e5, width=4, access="w1c", type=PeerFlags,
+        doc="Sticky errors and warnings; write ones to clear them, with their counts."
+    )
+    flag_counts = Register(
+        "peers.flag_counts", 0x44e6, access="ro", count=4, unit="events",
+        doc=(
+            "How often each flag was raised since it was cleared; stops at the largest number. In "
+            "order: lost, restarted, check, missed."
+        )
+    )
+    flag_times = Register(
+        "peers.flag_times", 0x44ea, width=64, access="ro", count=4, unit="ticks",
+        doc="When each flag was first raised since it was cleared."
+    )
+
+
 class NodeRegisters(Driver):
     """The registers of a node, by block."""
 
@@ -1936,3 +2121,4 @@ class NodeRegisters(Driver):
         self.herald = HeraldRegisters(client)
         self.switches = SwitchesRegisters(client)
         self.virtual = VirtualRegisters(client)
+        self.peers = PeersRegisters(client)

@@ -11,7 +11,8 @@ from quantacore.sim.node.sources import as_source, parse_reference
 __all__ = ["decoder_shape", "node_options"]
 
 _CONFIG = {"channels": int, "samples": int, "fine": bool, "clock_hz": Fraction,
-           "buffer_depth": int, "row_depth": int, "sequencer": int, "herald": bool, "switches": int}
+           "buffer_depth": int, "row_depth": int, "sequencer": int, "herald": bool, "switches": int,
+           "lanes": int}
 _ENGINE = {"link": str, "baud": int, "host_baud": Fraction, "seed": int, "drive": str,
            "pulse_samples": int, "start_on": str, "stall": str, "host_bytes": int, "train": bool}
 _YES = {"1": True, "true": True, "yes": True, "on": True,
@@ -84,8 +85,8 @@ def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, r
     config : NodeConfig or None
         If None, made from ``channels`` (8), ``samples`` (4), ``fine`` (yes), ``clock_hz``
         (125 000 000), ``buffer_depth``, ``row_depth``, ``sequencer`` (pulse channels, 1 to 8;
-        none by default), ``herald`` (no) and ``switches`` (1 to 8; none by default), with
-        ``simulated`` set.
+        none by default), ``herald`` (no), ``switches`` (1 to 8; none by default) and ``lanes`` (1, 4 or
+        8; no ports to peers by default), with ``simulated`` set.
     sources : sequence of Source or str
     source : str
         More sources, as text, separated by ``;`` (:data:`quantacore.sim.node.sources.GRAMMAR`).

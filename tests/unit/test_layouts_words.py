@@ -13,6 +13,7 @@ from quantacore.gateware.layouts import (
     herald,
     identity,
     instructions,
+    peer,
     sequencer,
     switches,
     tagger,
@@ -37,7 +38,8 @@ STRUCTS = {
     identity.Capabilities: (32, [("fine", 0, 1), ("histogram", 1, 1), ("discipline", 2, 1),
                                  ("uart", 3, 1), ("simulated", 4, 1), ("decoder", 5, 1),
                                  ("sequencer", 6, 1), ("herald", 7, 1), ("switches", 8, 1),
-                                 ("reserved", 9, 23)]),
+                                 ("peers", 9, 1),
+                                 ("reserved", 10, 22)]),
     identity.Geometry: (32, [("channels", 0, 8), ("samples", 8, 8), ("buffer_depth_log2", 16, 8),
                              ("bins_log2", 24, 8)]),
     decoder.WindowFlags: (8, [("overflow", 0, 1), ("escaped", 1, 1), ("events_dropped", 2, 1),
@@ -167,6 +169,16 @@ STRUCTS = {
     switches.RefusedRequest: (11, [("route", 0, 8), ("reason", 8, 3)]),
     virtual.VirtualChannel: (19, [("enable", 0, 1), ("kind", 1, 1), ("record", 2, 1),
         ("detectors", 3, 8), ("watched", 11, 8)]),
+    peer.PeerMessage: (48, [("kind", 0, 3), ("ready", 3, 1), ("ran", 4, 1), ("done", 5, 1),
+        ("outcome", 6, 2), ("code", 8, 4), ("number", 12, 24), ("sender", 36, 6), ("receiver",
+        42, 6)]),
+    peer.PeerEcho: (48, [("kind", 0, 3), ("held", 3, 9), ("number", 12, 24), ("sender", 36, 6),
+        ("receiver", 42, 6)]),
+    peer.PeerControl: (2, [("enable", 0, 2)]),
+    peer.PeerStatus: (16, [("up", 0, 1), ("quiet", 1, 1), ("ready", 2, 1), ("ran", 3, 1),
+        ("own", 4, 6), ("other", 10, 6)]),
+    peer.PeerSizes: (8, [("ports", 0, 4), ("lanes", 4, 4)]),
+    peer.PeerAction: (2, [("clear", 0, 1), ("restart", 1, 1)]),
 }
 
 #: Enumeration: bits, values.
@@ -218,6 +230,7 @@ ENUMS = {
         "LATE": 5}),
     herald.HeraldCount: (7, {"CELL": 0, "PATTERN": 32, "STRAY": 48, "DEAD": 56, "CLICK": 64}),
     virtual.VirtualKind: (1, {"COINCIDENCE": 0, "COMBINATION": 1}),
+    peer.PeerKind: (3, {"TRIGGER": 1, "VERDICT": 2, "REPORT": 3, "PING": 4, "ECHO": 5}),
 }
 
 
@@ -238,7 +251,7 @@ def test_values_of_enumeration(enumeration):
 
 @pytest.mark.parametrize("module", [tags, frames, identity, decoder, decoder_registers,
                                     instructions, sequencer, herald, switches,
-                                    virtual])
+                                    virtual, peer])
 def test_every_public_word_is_pinned(module):
     for name in module.__all__:
         value = getattr(module, name)
@@ -251,7 +264,8 @@ def test_every_public_word_is_pinned(module):
 @pytest.mark.parametrize("flags", [LinkFlags, timing.TimingFlags, tagger.TaggerFlags,
                                    tagger.HistogramFlags, decoder_registers.DecoderFlags,
                                    sequencer.SequencerFlags, herald.HeraldFlags,
-                                   switches.SwitchFlags, virtual.VirtualFlags],
+                                   switches.SwitchFlags, virtual.VirtualFlags,
+                                   peer.PeerFlags],
                          ids=lambda flags: flags.__name__)
 def test_flags_are_single_bits_without_gaps(flags):
     assert [(f.offset, Shape.cast(f.shape).width) for _name, f in flags.as_shape()] == [
