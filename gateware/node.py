@@ -13,7 +13,7 @@ from amaranth.utils import exact_log2
 from quantacore.gateware.csr import AbsentBank, CsrDecoder, RegisterBank
 from quantacore.gateware.herald.histogram import Histogram
 from quantacore.gateware.herald.tagger import Tagger
-from quantacore.gateware.layouts import identity
+from quantacore.gateware.layouts import identity, peer
 from quantacore.gateware.layouts.decoder import BASES, DecoderShape
 from quantacore.gateware.layouts.decoder_registers import DECODER
 from quantacore.gateware.layouts.export import map_crc
@@ -21,7 +21,7 @@ from quantacore.gateware.layouts.frames import LINK_VERSION
 from quantacore.gateware.layouts.herald import HERALD
 from quantacore.gateware.layouts.identity import IDENTITY
 from quantacore.gateware.layouts.node import NODE_MAP
-from quantacore.gateware.layouts.peer import PEER_LANES, PEER_PORTS, PEERS, peer_word
+from quantacore.gateware.layouts.peer import PEER_LANES, PEER_PORTS, peer_word
 from quantacore.gateware.layouts.sequencer import (
     CHANNELS,
     PEERS,
@@ -382,7 +382,7 @@ class Node(wiring.Component):
                         Value.cast(heralds.peer_i[k]).eq(Value.cast(self.peer_i[k])),
                         Value.cast(self.peer_o[k]).eq(Value.cast(heralds.peer_o[k]))]
         if config.lanes is None:
-            m.submodules.no_peers = absent = AbsentBank(PEERS)
+            m.submodules.no_peers = absent = AbsentBank(peer.PEERS)
             wiring.connect(m, decoder.peers, absent.bus)
         records, edges = tagger.records, tagger.edges
         if not config.herald:

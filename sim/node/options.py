@@ -85,8 +85,8 @@ def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, r
     config : NodeConfig or None
         If None, made from ``channels`` (8), ``samples`` (4), ``fine`` (yes), ``clock_hz``
         (125 000 000), ``buffer_depth``, ``row_depth``, ``sequencer`` (pulse channels, 1 to 8;
-        none by default), ``herald`` (no), ``switches`` (1 to 8; none by default) and ``lanes`` (1, 4 or
-        8; no ports to peers by default), with ``simulated`` set.
+        none by default), ``herald`` (no), ``switches`` (1 to 8; none by default) and ``lanes``
+        (1, 4 or 8; no ports to peers by default), with ``simulated`` set.
     sources : sequence of Source or str
     source : str
         More sources, as text, separated by ``;`` (:data:`quantacore.sim.node.sources.GRAMMAR`).
