@@ -5,20 +5,21 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from quantacore.gateware.layouts.herald import TICK_BITS, WINDOWS
+from quantacore.gateware.layouts.herald import TICK_BITS, WINDOW_LEAD, WINDOWS
 from quantacore.gateware.layouts.tags import SAMPLES_PER_CLOCK
 from quantacore.gateware.logic import any_of
 
 __all__ = ["WindowGate"]
 
+#: Ticks from the first one in which a window may open, in which edges are known by a mark.
+_MARKED = 2
+
 
 class WindowGate(wiring.Component):
     """Says for every word which of its samples lie in a window of the detector.
 
-    Windows are found ahead: the word that :attr:`count` speaks of is present two ticks later.
-
-    Windows of a detector that share a word make a click count in all of them. One that opens in a
-    word that ``count`` never speaks of stays shut.
+    Windows are found ahead, so none opens less than ``WINDOW_LEAD`` ticks after what it is counted
+    from: it stays shut. Windows of a detector that share a word make a click count in all of them.
 
     Parameters
     ----------
@@ -32,14 +33,15 @@ class WindowGate(wiring.Component):
     edge : In(16 bits and those of a sample)
         The first sample in it, or behind it.
     early : In(1)
-        It lies before every word that ``count`` speaks of.
+        It is less than ``WINDOW_LEAD`` ticks after what windows are counted from.
     start : In(1), windows : In(4)
-        A new attempt with these windows: all are shut until ``count`` comes to them.
-    counting : In(1), count : In(16)
-        The word that is present two ticks later is this many ticks after what windows are counted
-        from.
+        A new attempt with these windows: all are shut until ``begin``, and those not armed stay so.
+    begin : In(1)
+        The word that windows are counted from was there two ticks ago.
     shift : In(range(samples))
-        Sample of the word in which that was.
+        Sample of that word that they are counted from; from ``begin`` on.
+    counting : Out(1)
+        It was there, and ticks are compared.
     mask : Out(samples)
         Samples of this tick's word that lie in a window.
     cells : Out(4)
@@ -55,8 +57,8 @@ class WindowGate(wiring.Component):
             "write_open": In(WINDOWS), "write_close": In(WINDOWS),
             "edge": In(TICK_BITS + exact_log2(samples)), "early": In(1),
             "start": In(1), "windows": In(WINDOWS),
-            "counting": In(1), "count": In(TICK_BITS), "shift": In(range(samples)),
-            "mask": Out(samples), "cells": Out(WINDOWS),
+            "begin": In(1), "shift": In(range(samples)),
+            "counting": Out(1), "mask": Out(samples), "cells": Out(WINDOWS),
         })
 
     def elaborate(self, platform):
@@ -66,19 +68,37 @@ class WindowGate(wiring.Component):
         # Samples from the edge on; the last one always is.
         behind = Cat(*(low <= i for i in range(samples - 1)), C(1, 1))
 
+        # Ticks are compared a tick before it is known of a word what begins and ends in it, and
+        # every detector has its own counter, for there are many edges to compare it with. That is
+        # too late for the first two words in which there may be an edge: it is marked as such.
+        begun, count, counting = Signal(), Signal(TICK_BITS), self.counting
+        m.d.sync += [begun.eq(self.begin), count.eq(count + 1)]
+        with m.If(self.begin):
+            m.d.sync += [counting.eq(1), count.eq(WINDOW_LEAD + _MARKED)]
+        with m.Elif(count.all()):
+            m.d.sync += counting.eq(0)
+        with m.If(self.start):
+            m.d.sync += [begun.eq(0), counting.eq(0)]
+        marks = Cat(tick == WINDOW_LEAD + i for i in range(_MARKED))
+
         # The samples of a word as if the reference were at its beginning, window by window.
         inside = []
         for i in range(WINDOWS):
             hits, from_edge, past = [], [], []
             for name, write in (("open", self.write_open[i]), ("close", self.write_close[i])):
                 at = Signal(TICK_BITS, name=f"{name}_tick_{i}")
+                mark = Signal(_MARKED, name=f"{name}_mark_{i}")
                 thermometer = Signal(samples, name=f"{name}_samples_{i}",
                                      init=1 << (samples - 1))
                 with m.If(write):
-                    m.d.sync += [at.eq(tick), thermometer.eq(behind)]
-                hit, was = Signal(name=f"{name}_now_{i}"), Signal(name=f"{name}_past_{i}")
-                m.d.sync += [hit.eq(self.counting & (at == self.count)), was.eq(was | hit)]
-                hits.append(hit)
+                    m.d.sync += [at.eq(tick), mark.eq(marks), thermometer.eq(behind)]
+                next_, hit = Signal(name=f"{name}_next_{i}"), Signal(name=f"{name}_now_{i}")
+                was = Signal(name=f"{name}_past_{i}")
+                m.d.sync += [
+                    next_.eq(counting & (at == count)), was.eq(was | hit),
+                    hit.eq(next_ | (self.begin & mark[0]) | (begun & mark[1])),
+                ]
+                hits += [next_, hit]
                 past.append(was)
                 from_edge.append(was.replicate(samples) | (hit.replicate(samples) & thermometer))
             # A window that closes before it can open is off; so it is until it is written.

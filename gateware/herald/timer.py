@@ -44,8 +44,8 @@ class AttemptTimer(wiring.Component):
         A pattern that may decide holds.
     write : In(1), write_index : In(4), write_data : In(19)
         An entry of table ``DECIDE``.
-    counting : Out(1), count : Out(16), shift : Out(range(samples))
-        For :class:`~quantacore.gateware.herald.gate.WindowGate`; from ``WINDOW_LEAD`` ticks on.
+    begin : Out(1), shift : Out(range(samples))
+        For :class:`~quantacore.gateware.herald.gate.WindowGate`.
     age_1 : Out(17)
         Ticks since the start.
     live : Out(3)
@@ -69,7 +69,7 @@ class AttemptTimer(wiring.Component):
             "by_reference": In(1), "earliest": In(TICK_BITS), "latest": In(TICK_BITS),
             "edges_1": In(samples), "found_3": In(1),
             "write": In(1), "write_index": In(WINDOWS), "write_data": In(WINDOW_BITS),
-            "counting": Out(1), "count": Out(TICK_BITS), "shift": Out(range(samples)),
+            "begin": Out(1), "shift": Out(range(samples)),
             "age_1": Out(AGE_BITS), "live": Out(3), "timed_2": Out(1), "last_2": Out(1),
             "void_2": Out(1), "decides_3": Out(1), "within_3": Out(1),
             "busy": Out(1), "decided": Out(1), "outcome": Out(Outcome),
@@ -132,15 +132,17 @@ class AttemptTimer(wiring.Component):
             double.eq(counts & (found_before | (found & several(edges)))),
             missing.eq(active_1 & by_reference & at_latest & ~found_before & ~found),
         ]
-        # The word after that is told of two ticks from now, with number WINDOW_LEAD.
-        m.d.sync += [found_before.eq(found_before | found), self.count.eq(self.count + 1)]
+        # `count` speaks of the word two ticks later, from WINDOW_LEAD ticks after that one on.
+        count, counting = Signal(TICK_BITS), Signal()
+        m.d.sync += [found_before.eq(found_before | found), self.begin.eq(timed),
+                     count.eq(count + 1)]
         with m.If(timed):
-            m.d.sync += [self.counting.eq(1), self.count.eq(WINDOW_LEAD),
+            m.d.sync += [counting.eq(1), count.eq(WINDOW_LEAD),
                          self.shift.eq(Mux(by_reference, sample, 0))]
-        with m.Elif(self.count.all()):
-            m.d.sync += self.counting.eq(0)
+        with m.Elif(count.all()):
+            m.d.sync += counting.eq(0)
         with m.If(self.start):
-            m.d.sync += [found_before.eq(0), self.counting.eq(0)]
+            m.d.sync += [found_before.eq(0), self.begin.eq(0), counting.eq(0)]
 
         # The last word, a word later if the shift says so. Short attempts are over before `count`
         # speaks of their last word; `soon[i]` is for the word after i more.
@@ -153,7 +155,7 @@ class AttemptTimer(wiring.Component):
             m.d.comb += words.eq(C(1) << (last_tick[:2] + part[3]))
         m.d.sync += [
             soon.eq(soon[1:]),
-            ahead.eq(Cat(self.counting & (self.count == last_tick), ahead)),
+            ahead.eq(Cat(counting & (count == last_tick), ahead)),
         ]
         with m.If(timed):
             m.d.comb += now.eq(words[0])

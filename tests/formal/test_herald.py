@@ -80,8 +80,7 @@ class NoStaleWindow(_Attempts):
             gate.start.eq(self.start), gate.windows.eq(self.windows),
             gate.write_open.eq(self.write_open), gate.write_close.eq(self.write_close),
             gate.edge.eq(self.edge), gate.early.eq(self.early),
-            gate.counting.eq(timer.counting), gate.count.eq(timer.count),
-            gate.shift.eq(timer.shift), clicks.start.eq(self.start),
+            gate.begin.eq(timer.begin), gate.shift.eq(timer.shift), clicks.start.eq(self.start),
             clicks.mask.eq(gate.mask), clicks.cells.eq(gate.cells),
             clicks.word.level.eq(self.level),
         ]
@@ -89,7 +88,8 @@ class NoStaleWindow(_Attempts):
         waits = Signal()
         m.d.sync += waits.eq(self.start & self.by_reference
                              | waits & ~self.start & ~self.edges.any())
-        m.d.comb += Assert(~waits | ~(timer.counting | gate.mask.any() | clicks.clicked.any()))
+        m.d.comb += Assert(~waits | ~(timer.begin | gate.counting | gate.mask.any()
+                                      | clicks.clicked.any()))
         return m
 
 
