@@ -212,7 +212,7 @@ class Engine(wiring.Component):
         # is not there, which happens only after a start, a timeout and a verdict.
         word, place, next_place = Signal(64), Signal(range(PROGRAM_DEPTH)), Signal(
             range(PROGRAM_DEPTH))
-        issue, exists, least = Signal(), Signal(), Signal(4)
+        issue, exists, least, lasts_long = Signal(), Signal(), Signal(4), Signal()
         known = {op: Signal(name=f"is_{op.name.lower()}") for op in _KNOWN}
         short = Signal()
         open_, first = Signal(), Signal()
@@ -232,6 +232,7 @@ class Engine(wiring.Component):
                 word.eq(fetch.word), place.eq(fetch.pc), next_place.eq(fetch.pc + 1),
                 exists.eq(decode.exists),
                 least.eq(decode.least), short.eq(decode.short),
+                lasts_long.eq(AnyInstruction(fetch.word).dwell[len(least):].any()),
                 remaining.eq(decode.ticks), open_.eq(decode.one),
                 waiting.eq(decode.waits), waits.eq(decode.waits),
                 until.eq(decode.known[_KNOWN.index(Op.WAITUNTIL)]
@@ -259,12 +260,17 @@ class Engine(wiring.Component):
         # Second tick: what the registers held, and the operand.
         a, b, operand = Signal(32), Signal(32), Signal(32)
         second, second_word = Signal(), Signal(64)
-        illegal = Signal()
+        illegal, is_illegal = Signal(), Signal()
         m.d.sync += second.eq(go)
-        # The word may be the next one's already, be it issued or not.
-        fresh = Signal()
-        m.d.sync += fresh.eq(take)
-        own = second & ~fresh & ~illegal
+        # By then the word may be the next one's already, be it issued or not. `own`: it is not;
+        # `its[op]`: and the operation is that one.
+        own = Signal()
+        its = {op: Signal(name=f"its_{op.name.lower()}") for op in (
+            Op.ALU, Op.LI, Op.GET, Op.LDT, Op.CALL, Op.RET, Op.DELAY, Op.WAITUNTIL)}
+        stays = Signal()
+        m.d.comb += stays.eq(go & ~take & ~is_illegal)
+        m.d.sync += own.eq(stays)
+        m.d.sync += [flag.eq(stays & known[op]) for op, flag in its.items()]
         with m.If(go):
             m.d.sync += [a.eq(look_a.data), b.eq(look_b.data), second_word.eq(word),
                          operand.eq(look_b.data)]
@@ -288,7 +294,7 @@ class Engine(wiring.Component):
         looking = Signal()
         result_of_wait = Signal(32)
         m.d.comb += [
-            alu.start.eq(own & known[Op.ALU]), alu.function.eq(alu_word.function),
+            alu.start.eq(its[Op.ALU]), alu.function.eq(alu_word.function),
             alu.shift.eq(alu_word.shift), alu.x.eq(a), alu.y.eq(operand),
         ]
         verdict_seen, last_verdict = Signal(), Signal(4)
@@ -314,11 +320,11 @@ class Engine(wiring.Component):
         with m.If(got_tick):
             m.d.sync += past_tick.eq(now[32:])
         answer = Signal(2)
-        m.d.sync += answer.eq(Cat(own & known[Op.LDT], answer))
+        m.d.sync += answer.eq(Cat(its[Op.LDT], answer))
         m.d.sync += [other.eq(0), other_valid.eq(0)]
-        with m.If(own & known[Op.LI]):
+        with m.If(its[Op.LI]):
             m.d.sync += [other.eq(LiWord(word).value), other_valid.eq(1)]
-        with m.If(own & known[Op.GET]):
+        with m.If(its[Op.GET]):
             m.d.sync += [other.eq(found | left_behind), other_valid.eq(1)]
         with m.If(answer[1]):
             m.d.sync += [other.eq(self.delta), other_valid.eq(1)]
@@ -361,10 +367,10 @@ class Engine(wiring.Component):
         ]
         call_full, call_none = Signal(), Signal()
         m.d.comb += [call_full.eq(calls == CALL_LEVELS), call_none.eq(calls == 0)]
-        m.d.comb += stack_write.en.eq(own & known[Op.CALL] & ~call_full)
-        with m.If(own & known[Op.CALL] & ~call_full):
+        m.d.comb += stack_write.en.eq(its[Op.CALL] & ~call_full)
+        with m.If(its[Op.CALL] & ~call_full):
             m.d.sync += calls.eq(calls + 1)
-        with m.If(own & known[Op.RET] & ~call_none):
+        with m.If(its[Op.RET] & ~call_none):
             m.d.sync += calls.eq(calls - 1)
 
         # A LOOP may have made way for the next instruction when its count is looked at.
@@ -404,13 +410,12 @@ class Engine(wiring.Component):
         ]
         taken = branches[1] & compare.holds
         jumps, left, few_left = Signal(), Signal(), Signal()
-        m.d.comb += [jumps.eq(always[1] | taken), fetch.pop.eq(left),
-                     fetch.pop_levels.eq(leaves)]
         found_verdict, missed = Signal(), Signal()
-        m.d.sync += [
-            left.eq(escapes[1] | taken | found_verdict | missed & known[Op.BRH]),
-            few_left.eq(few_loops),
+        m.d.comb += [
+            jumps.eq(always[1] | taken), fetch.pop_levels.eq(leaves),
+            fetch.pop.eq(escapes[1] | taken | found_verdict | missed & known[Op.BRH]),
         ]
+        m.d.sync += [left.eq(fetch.pop), few_left.eq(few_loops)]
 
         # ------------------------------------------------ waits
         wait = WaitWord(word)
@@ -419,23 +424,27 @@ class Engine(wiring.Component):
             m.d.sync += elapsed.eq(0)
         with m.Else():
             m.d.sync += elapsed.eq(elapsed + 1)
-        rise, fall = self.triggers & ~inputs_before, ~self.triggers & inputs_before
-        seen = Signal()
-        with m.Switch(wait.mode):
-            with m.Case(TriggerMode.RISE):
-                m.d.comb += seen.eq((rise & wait.mask).any())
-            with m.Case(TriggerMode.FALL):
-                m.d.comb += seen.eq((fall & wait.mask).any())
-            with m.Case(TriggerMode.HIGH):
-                m.d.comb += seen.eq((self.triggers & wait.mask).any())
-            with m.Case(TriggerMode.ALL):
-                m.d.comb += seen.eq(~(~self.triggers & wait.mask).any())
+        # What is looked at, in registers that are 0 where nothing is: there is time, for a wait
+        # looks at nothing in the tick of its issue.
+        masks, waits_all = {}, Signal()
+        for mode in TriggerMode:
+            masks[mode] = Signal(8, name=f"mask_{mode.name.lower()}")
+            m.d.sync += masks[mode].eq(Mux(known[Op.WAITTRIG] & (wait.mode == mode), wait.mask, 0))
+        m.d.sync += waits_all.eq(known[Op.WAITTRIG] & (wait.mode == TriggerMode.ALL))
+        now_high, was_high = self.triggers, inputs_before
+        seen = (now_high & (masks[TriggerMode.HIGH] | ~was_high & masks[TriggerMode.RISE])
+                | ~now_high & was_high & masks[TriggerMode.FALL]).any()
+        all_seen = waits_all & ~(~now_high & masks[TriggerMode.ALL]).any()
         with m.If(go & known[Op.BARRIER]):
             m.d.sync += self.barrier.eq(~self.barrier)
         gathered = ~((self.peers ^ self.barrier.replicate(len(self.peers))) & wait.mask).any()
 
         # What a wait took is taken before what comes in the same clock is kept.
         basis, of_shot = wait.mask[0], wait.mask[1]
+        takes_any, takes_last = Signal(_BASES), Signal(_BASES)
+        for i in range(_BASES):
+            asks = known[Op.DEC] & (basis == i)
+            m.d.sync += [takes_any[i].eq(asks & ~of_shot), takes_last[i].eq(asks & of_shot)]
         met, over = Signal(), Signal()
         verdict_waits = Signal()
         any_frame, last_frame = Signal(_BASES), Signal(_BASES)
@@ -463,13 +472,12 @@ class Engine(wiring.Component):
         m.d.sync += expired.eq(due & waiting)
         m.d.comb += [
             looking.eq(waiting & ~issue),
-            frame_here.eq(Mux(of_shot, last_frame | self.frame_valid & self.frame_last,
-                              any_frame | self.frame_valid)),
+            frame_here.eq(takes_last & (last_frame | self.frame_valid & self.frame_last)
+                          | takes_any & (any_frame | self.frame_valid)),
         ]
         met_here, met_verdict, goes_on = Signal(), Signal(), Signal()
         m.d.comb += [
-            met_here.eq(known[Op.WAITTRIG] & seen | known[Op.BARRIER] & gathered
-                        | known[Op.DEC] & frame_here.bit_select(basis, 1)),
+            met_here.eq(seen | all_seen | known[Op.BARRIER] & gathered | frame_here.any()),
             met_verdict.eq(known[Op.BRH] & (verdict_waits | self.verdict_valid)),
             # The next word is fetched already.
             goes_on.eq(met_here | expired & onward & ~met_verdict),
@@ -501,7 +509,7 @@ class Engine(wiring.Component):
             left_pattern.eq(looking & known[Op.BRH]),
         ]
         for i in range(_BASES):
-            m.d.sync += left_frame[i].eq(looking & known[Op.DEC] & (basis == i) & frame_here[i])
+            m.d.sync += left_frame[i].eq(looking & frame_here[i])
         m.d.comb += result_of_wait.eq(
             lasted & left_ticks.replicate(32)
             | Mux(met, last_verdict, 16) & left_pattern.replicate(5)
@@ -519,12 +527,12 @@ class Engine(wiring.Component):
                 minuend.eq(Mux(until_word.registers, Cat(b, a), until_word.time)),
                 subtrahend.eq(Mux(until_word.registers, self.tick, since_start)), adds.eq(0),
             ]
-            with m.If(known[Op.DELAY]):
+            with m.If(its[Op.DELAY]):
                 # One's complement: what is added is what remains of the dwell.
                 m.d.sync += [minuend.eq(a), adds.eq(1),
                              subtrahend.eq(Cat(~remaining[:14], C((1 << 50) - 1, 50)))]
         m.d.sync += [
-            until_at.eq(Cat(own & (known[Op.WAITUNTIL] | known[Op.DELAY]), until_at)),
+            until_at.eq(Cat(its[Op.WAITUNTIL] | its[Op.DELAY], until_at)),
             left_low.eq(minuend[:32] + ~subtrahend[:32] + ~adds),
             left_over.eq(Cat(left_low[:32],
                              minuend[32:] + ~subtrahend[32:] + left_low[32])),
@@ -552,9 +560,9 @@ class Engine(wiring.Component):
         # and the instruction that may be issued in that tick is barred. All else comes of
         # instructions that last longer.
         halts, no_body, no_level = Signal(), Signal(), Signal()
-        is_illegal, is_empty = Signal(), Signal()
+        is_empty = Signal()
         m.d.comb += [
-            is_illegal.eq(go & (~exists | (fields.dwell < least))),
+            is_illegal.eq(go & (~exists | ~lasts_long & (fields.dwell[:4] < least))),
             is_empty.eq(go & known[Op.LOOP]
                         & ((loop.span == 0) | ~loop.register & (loop.count == 0))),
         ]
@@ -563,20 +571,22 @@ class Engine(wiring.Component):
             no_level.eq(go & known[Op.LOOP] & loops_full),
             barred.eq(is_illegal | is_empty | go & (known[Op.HALT] | known[Op.LOOP] & loops_full)),
         ]
-        later = Signal(Fault)
-        m.d.sync += later.eq(Fault.NONE)
-        with m.If(own & known[Op.CALL] & call_full):
-            m.d.sync += later.eq(Fault.CALL_OVERFLOW)
-        with m.If(own & known[Op.RET] & call_none):
-            m.d.sync += later.eq(Fault.CALL_UNDERFLOW)
-        with m.If(loop_second & looping.register & (a == 0)):
-            m.d.sync += later.eq(Fault.LOOP_EMPTY)
+        later, fails = Signal(Fault), Signal()
+        m.d.sync += [later.eq(Fault.NONE), fails.eq(0)]
+        with m.If(its[Op.CALL] & call_full):
+            m.d.sync += [later.eq(Fault.CALL_OVERFLOW), fails.eq(1)]
+        with m.If(its[Op.RET] & call_none):
+            m.d.sync += [later.eq(Fault.CALL_UNDERFLOW), fails.eq(1)]
+        no_count = Signal()
+        m.d.sync += no_count.eq(loop_second & looping.register & (a == 0))
+        with m.If(no_count):
+            m.d.sync += [later.eq(Fault.LOOP_EMPTY), fails.eq(1)]
         with m.If(left & few_left):
-            m.d.sync += later.eq(Fault.LOOP_UNDERFLOW)
+            m.d.sync += [later.eq(Fault.LOOP_UNDERFLOW), fails.eq(1)]
         with m.If(past | soon | far):
-            m.d.sync += later.eq(Fault.LATE)
+            m.d.sync += [later.eq(Fault.LATE), fails.eq(1)]
         cause, halted = Signal(Fault), Signal()
-        m.d.comb += cease.eq(self.running & (barred | (later != Fault.NONE) | self.stop))
+        m.d.comb += cease.eq(self.running & (barred | fails | self.stop))
         m.d.sync += [ending.eq(cease), halted.eq(halts), cause.eq(later)]
         with m.If(illegal):
             m.d.sync += cause.eq(Fault.ILLEGAL)

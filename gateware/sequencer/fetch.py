@@ -47,8 +47,8 @@ class Fetcher(wiring.Component):
     count_valid : In(1), count : In(32)
         How often the loop pushed two clocks before is run; not 0.
     pop : In(1), pop_levels : In(3)
-        Leave loops; only with ``redirect``, and then ``pop_levels`` has been there and nothing been
-        taken or pushed in the clock before.
+        Leave loops with the ``redirect`` of the clock after. In the clock before a ``redirect``
+        nothing is taken or pushed.
     active : Out(4)
         Loops that instructions taken are in, outermost first.
     """
@@ -130,9 +130,8 @@ class Fetcher(wiring.Component):
 
         # Both for an address that moves on and for one that stays, because whether it moves is
         # known last.
-        left, popped = Signal(LOOP_LEVELS), Signal(LOOP_LEVELS)
-        m.d.sync += popped.eq(self.active >> self.pop_levels)
-        m.d.comb += left.eq(Mux(self.pop, popped, self.active))
+        left = Signal(LOOP_LEVELS)
+        m.d.sync += left.eq(Mux(self.pop, self.active >> self.pop_levels, self.active))
         stay, on = {}, {}
         stay["active"] = Mux(self.redirect, left, ahead_active)
         stay["some"] = Mux(self.redirect, some, ahead_some)

@@ -14,7 +14,7 @@ _PACKAGE = "quantacore.gateware.sequencer"
 #: Bug: module, what stands there once, and what is to stand there.
 MUTANTS = {
     "the second tick is that of a word not issued yet": (
-        "engine", "own = second & ~fresh & ~illegal", "own = second & ~illegal"),
+        "engine", "stays.eq(go & ~take & ~is_illegal)", "stays.eq(go & ~is_illegal)"),
     "a verdict just before the timeout lets the next word through": (
         "engine", "due & ~waits & ~until", "due & ~waiting & ~until"),
     "a time has a dwell": (
@@ -34,11 +34,11 @@ MUTANTS = {
     "an attempt goes on though its verdict came in the last tick": (
         "engine", "expired & onward & ~met_verdict", "expired & onward"),
     "a table leaves no loop": (
-        "engine", "escapes[1] | taken | found_verdict |", "escapes[1] | taken |"),
+        "engine", "taken | found_verdict | missed", "taken | missed"),
     "what the herald clicked is read a tick later": (
         "engine", "m.d.sync += found.eq", "m.d.comb += found.eq"),
     "a branch leaves no loop": (
-        "engine", "fetch.pop.eq(left)", "fetch.pop.eq(0)"),
+        "engine", "fetch.pop.eq(escapes[1] | taken |", "fetch.pop.eq(escapes[1] |"),
     "a stop before the first word is forgotten": (
         "engine", "& ~cease\n                  & ~ending", ""),
     "there is one call more": (
