@@ -11,6 +11,8 @@ import math
 import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from quantacore.firmware.assembler import assemble
 from quantacore.firmware.image import Image
 from quantacore.firmware.prover import prove
@@ -18,8 +20,10 @@ from quantacore.gateware.layouts.herald import ARM_TICKS
 from quantacore.gateware.layouts.instructions import TRIGGER_TICKS
 from quantacore.gateware.layouts.sequencer import TTL_LATENCY
 from quantacore.host.driver.node import Node
+from quantacore.host.plot import Figure
+from quantacore.host.report import Check
 
-__all__ = ["PROTOCOLS", "SIGMAS", "Point", "Bench", "scan"]
+__all__ = ["PROTOCOLS", "SIGMAS", "Point", "Scan", "Bench", "scan", "add_section"]
 
 PROTOCOLS = ("single-click", "two-click")
 #: How far a success probability may be from the closed form, in standard deviations.
@@ -190,7 +194,7 @@ class Bench:
     async def __aenter__(self):
         for name in self.star.names:
             self.nodes[name] = await Node.connect(self.star.network.transport(name))
-        for name, node in self.nodes.items():
+        for node in self.nodes.values():
             await node.sequencer.configure_ttl(fast=range(3))
         return self
 
@@ -229,16 +233,27 @@ class Bench:
             await self.nodes[name].sequencer.load(emitter)
         self.protocol = protocol
 
-    async def measure(self, attempts, *, bright=0.5, open=1.0, progress=None):
+    def _set(self, setting):
+        if self.protocol == "single-click":
+            self.star.set(bright=setting)
+        else:
+            self.star.set(bright=0.5, open=(setting, setting))
+
+    def expected(self, setting):
+        """The closed form for a setting, as :meth:`measure` takes it."""
+        self._set(setting)
+        return self.star.expected(self.protocol, before_ps=self._before_ps,
+                                  after_ps=_BEFORE_PS + _AFTER_PS - self._before_ps)
+
+    async def measure(self, attempts, setting=None, *, progress=None):
         """Make attempts, and compare.
 
         Parameters
         ----------
         attempts : int
-        bright : float
-            Population of the bright state; 0.5 for the two-click protocol.
-        open : float
-            What the attenuators of both arms let through.
+        setting : float, optional
+            Single-click: population of the emitters' bright state (0.5). Two-click: what the
+            attenuators of both arms let through (1).
         progress : callable, optional
             Called with the number of attempts made.
 
@@ -247,7 +262,9 @@ class Bench:
         Point
         """
         star, station = self.star, self.nodes["station"]
-        star.set(bright=bright, open=(open, open))
+        if setting is None:
+            setting = 0.5 if self.protocol == "single-click" else 1.0
+        expected = self.expected(setting)
         await station.herald.clear()
         begun = time.perf_counter()
         for name in (*star.names[:2], "station"):
@@ -271,17 +288,41 @@ class Bench:
                 f"of {attempts} attempts the herald unit counts {counts.attempts}, and "
                 f"{counts.succeeded} successes, the program {won}")
         judged, correct = star.judged
-        expected = star.expected(self.protocol, before_ps=self._before_ps,
-                                 after_ps=_BEFORE_PS + _AFTER_PS - self._before_ps)
-        return Point(protocol=self.protocol,
-                     setting=open if self.protocol == "two-click" else bright, attempts=attempts,
+        return Point(protocol=self.protocol, setting=setting, attempts=attempts,
                      succeeded=counts.succeeded, judged=judged, correct=correct,
                      probability=expected["probability"], correct_fraction=expected["correct"],
                      fidelity=expected["fidelity"],
                      ticks=results["station"].stopped - results["station"].started, wall_s=wall)
 
 
-async def scan(star, *, single=(0.1, 0.2, 0.35, 0.5), two=(0.4, 0.7, 1.0), attempts=4000,
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What :func:`scan` measured.
+
+    ``points`` has every :class:`Point`; ``curves`` the closed form of each protocol as
+    ``(settings, probabilities)``; ``cpu_s`` the processor time that the attempts took.
+    """
+
+    points: list
+    curves: dict
+    cpu_s: float
+
+    def of(self, protocol):
+        """The points of a protocol."""
+        return [point for point in self.points if point.protocol == protocol]
+
+    @property
+    def attempts(self):
+        return sum(point.attempts for point in self.points)
+
+    def total(self, protocol):
+        """``(succeeded, expected, standard deviation)`` of all points of a protocol together."""
+        points = self.of(protocol)
+        return (sum(p.succeeded for p in points), sum(p.probability * p.attempts for p in points),
+                math.sqrt(sum((p.error * p.attempts) ** 2 for p in points)))
+
+
+async def scan(star, *, single=(0.1, 0.2, 0.35, 0.5), two=(0.4, 0.7, 1.0), attempts=3000,
                progress=None):
     """Both protocols over a range of settings.
 
@@ -299,15 +340,73 @@ async def scan(star, *, single=(0.1, 0.2, 0.35, 0.5), two=(0.4, 0.7, 1.0), attem
 
     Returns
     -------
-    list of Point
+    Scan
     """
-    points = []
+    points, curves, cpu = [], {}, 0.0
     async with Bench(star) as bench:
-        for protocol, settings in (("single-click", single), ("two-click", two)):
+        for protocol, settings in zip(PROTOCOLS, (single, two), strict=True):
             await bench.configure(protocol)
             for setting in settings:
                 if progress is not None:
                     progress(len(points), len(single) + len(two))
-                options = {"bright": setting} if protocol == "single-click" else {"open": setting}
-                points.append(await bench.measure(attempts, **options))
-    return points
+                begun = time.process_time()
+                points.append(await bench.measure(attempts, setting))
+                cpu += time.process_time() - begun
+            fine = np.linspace(0, max(settings), 61)
+            curves[protocol] = fine, np.array([bench.expected(x)["probability"] for x in fine])
+    return Scan(points=points, curves=curves, cpu_s=cpu)
+
+
+_AXES = {"single-click": "population of the bright state", "two-click": "attenuators let through"}
+
+
+def add_section(report, result):
+    """Put what :func:`scan` measured into a report: figures, a table, and a check for each
+    protocol.
+
+    Parameters
+    ----------
+    report : Report
+    result : Scan
+    """
+    figures = []
+    for protocol in PROTOCOLS:
+        points = result.of(protocol)
+        if not points:
+            continue
+        succeeded, expected, deviation = result.total(protocol)
+        off = (succeeded - expected) / deviation
+        report.checks.append(Check(
+            name=f"{protocol.capitalize()} entanglement: successes within {SIGMAS} σ of the "
+                 f"closed form", passed=abs(off) <= SIGMAS, got=succeeded,
+            expected=f"{expected:.1f} ± {deviation:.1f}",
+            note=f"{off:+.2f} σ, {sum(p.attempts for p in points)} attempts at {len(points)} "
+                 f"settings"))
+        report.checks.append(Check(
+            name=f"{protocol.capitalize()} entanglement: nodes, programs and photon model count "
+                 f"the same successes", passed=all(p.judged == p.succeeded for p in points),
+            got=sum(p.judged for p in points), expected=succeeded))
+        settings, curve = result.curves[protocol]
+        figure = Figure(f"Success probability, {protocol}", x_label=_AXES[protocol],
+                        y_label="P", height=240)
+        figure.line(settings, curve, "closed form", colour=1)
+        figure.points([p.setting for p in points], [p.measured for p in points], "three nodes",
+                      error=[p.error for p in points])
+        figures.append(figure)
+    report.figure(
+        "Heralded entanglement", *figures,
+        caption="Two emitters' nodes and a station, all gateware, with photons drawn from a "
+                "statistical model. Bars are standard deviations by the closed form: Cabrillo et "
+                "al. 1999 and Bose et al. 1999 (single-click), Barrett and Kok 2005 (two-click), "
+                "with losses, dark counts, windows and detectors that do not count photons.")
+    report.table("Attempts at entanglement", [
+        (p.protocol, p.setting, p.attempts, p.succeeded, f"{p.measured:.4f}",
+         f"{p.probability:.4f} ± {p.error:.4f}", f"{p.sigmas:+.2f} σ",
+         f"{p.correct / p.judged:.3f}" if p.judged else "", f"{p.correct_fraction:.3f}",
+         f"{p.fidelity:.3f}") for p in result.points],
+        headings=("protocol", "setting", "attempts", "successes", "P", "closed form", "off",
+                  "states differ", "closed form", "fidelity (closed form)"), wide=True,
+        caption=f"{result.attempts / max(result.cpu_s, 1e-9):.0f} attempts per second of "
+                f"processor time, three nodes in one process; "
+                f"{sum(p.ticks for p in result.points) / result.attempts:.0f} ticks an attempt.")
+    return report
