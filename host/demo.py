@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from quantacore.host.heralding import add_section, scan
 from quantacore.host.plot import Figure
 from quantacore.host.report import Check, Report
 from quantacore.host.tags.correlate import (
@@ -35,7 +36,7 @@ from quantacore.host.tags.files import read_tags, write_tags
 
 __all__ = ["DemoError", "Recording", "Played", "Comparison", "find_recording", "prepare",
            "merged_by_front_end", "play", "play_recording", "compare", "demo_report",
-           "virtual_node", "run_demo"]
+           "run_heralding", "virtual_node", "run_demo"]
 
 #: The reference histogram: bins of the published counts of the HydraHarp run.
 FINE_BIN_PS, FINE_BINS = 16, 10_000
@@ -654,6 +655,26 @@ def emitter_recording(path, *, duration_ps, seed):
         "comment": f"QuantaCore emitter model, seed {seed}", "device": "emitter model"})
 
 
+def run_heralding(attempts, *, seed=2026, progress=None):
+    """Let two emitters and a station, three virtual nodes, herald entanglement.
+
+    Parameters
+    ----------
+    attempts : int
+        At each setting.
+    seed : int
+        Of the photon model.
+    progress : callable, optional
+        Called with (settings done, settings in all).
+
+    Returns
+    -------
+    Scan
+    """
+    with _entry_point("quantacore.models", "heralding_star")(seed=seed) as star:
+        return asyncio.run(scan(star, attempts=attempts, progress=progress))
+
+
 @contextlib.contextmanager
 def virtual_node(arguments, *, wait_s=900.0):
     """Run ``quantacore node`` as another process; yield ``(url, process)``; end it afterwards.
@@ -727,7 +748,7 @@ def _tail(printed):
 
 
 def run_demo(path=None, *, output, duration_ps=DEFAULT_PART_PS, budget_s=None, seed=2026,
-             node_options=(), status=None, progress=None):
+             node_options=(), attempts=0, status=None, progress=None):
     """Do all of the demonstration against a virtual node on a pseudo-terminal.
 
     Parameters
@@ -745,6 +766,9 @@ def run_demo(path=None, *, output, duration_ps=DEFAULT_PART_PS, budget_s=None, s
         Of the emitter model and the node.
     node_options : sequence of str
         More options of ``quantacore node``.
+    attempts : int
+        Attempts at entanglement of three other virtual nodes, at each setting of
+        :func:`~quantacore.host.heralding.scan`; 0 leaves that out.
     status, progress : callable, optional
         Called with a sentence about what is being done; with ``(fraction, tags)`` meanwhile.
 
@@ -786,5 +810,11 @@ def run_demo(path=None, *, output, duration_ps=DEFAULT_PART_PS, budget_s=None, s
         report = demo_report(recording, played, comparison, provenance=[
             ("Seed", str(seed)), ("Node", " ".join(["quantacore node", *arguments])),
             ("Time of this run", time.strftime("%Y-%m-%d %H:%M:%S %z"))])
+        if attempts:
+            say("Building three nodes that herald entanglement (the first time takes a few "
+                "minutes)")
+            add_section(report, run_heralding(
+                attempts, seed=seed, progress=progress and (
+                    lambda done, count: progress(done / count, len(played.columns)))))
         report.write(output)
     return report, comparison, played

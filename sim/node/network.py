@@ -28,7 +28,8 @@ _FLUSH_TICKS = 8
 _DARK_TICKS = 1 << 17
 #: After so many ticks without a byte a network has nothing to do for its hosts.
 _QUIET_TICKS = 1 << 14
-_CHUNK_TICKS = 1 << 11
+#: Ticks between two looks at what hosts have to say.
+_CHUNK_TICKS = 1 << 8
 _RISES = 1 << 10
 
 
@@ -206,6 +207,8 @@ class Network:
         self._lib = engines[0].library.load()
         self._inbox = {name: bytearray() for name in self.nodes}
         self._listeners = {}
+        self._pump = None
+        self._reading = 0
         self._seeds = np.random.SeedSequence(seed)
         self.links = tuple(links)
         self.optics = tuple(optics)
@@ -388,9 +391,11 @@ class Network:
 
     def _collect(self, number):
         engine, name = self._engines[number], self._names[number]
-        if engine.available:
-            self._inbox[name] += engine.receive()
-            self._wake(name)
+        if not engine.available:
+            return False
+        self._inbox[name] += engine.receive()
+        self._wake(name)
+        return True
 
     def listen(self, name, function):
         """Call ``function()`` when bytes for a node's host arrive, or any host sends."""
@@ -408,15 +413,34 @@ class Network:
         """Ticks since the nodes came out of their first reset."""
         return self._lib.qc_network_tick(self._live())
 
-    def advance(self, ticks, *, wait=None):
+    async def waiting(self, event):
+        """Wait for an event while all nodes run, as long as bytes are on their way."""
+        self._reading += 1
+        try:
+            # One task lets time pass, however many hosts wait.
+            if self._pump is None or self._pump.done():
+                self._pump = asyncio.get_running_loop().create_task(self._run())
+            await event.wait()
+        finally:
+            self._reading -= 1
+
+    async def _run(self):
+        try:
+            while self._reading and not self.closed and self.busy:
+                self.advance(_CHUNK_TICKS, until_output=True)
+                await asyncio.sleep(0)
+        except EngineFailed:
+            self.close()
+
+    def advance(self, ticks, *, until_output=False):
         """Let all nodes run.
 
         Parameters
         ----------
         ticks : int
             So many ticks, then :attr:`Stop.TICKS`.
-        wait : str or None
-            Stop with :attr:`Stop.OUTPUT` when bytes wait for the host of this node.
+        until_output : bool
+            Stop with :attr:`Stop.OUTPUT` when bytes have come for any host.
 
         Raises
         ------
@@ -427,8 +451,6 @@ class Network:
         run, now = self._lib.qc_network_run, self._lib.qc_network_tick
         end = now(network) + ticks
         while True:
-            if wait is not None and self._inbox[wait]:
-                return Stop.OUTPUT
             tick = now(network)
             if self._dark_until is None or tick >= self._dark_until:
                 self._add_darks(tick)
@@ -440,8 +462,9 @@ class Network:
                     return Stop.TICKS
             else:
                 who = self._lib.qc_network_who(network)
-                if not self._engines[who].resolve(reason):
-                    self._collect(who)
+                if not self._engines[who].resolve(reason) and self._collect(who) \
+                        and until_output:
+                    return Stop.OUTPUT
 
     def power_cycle(self, name, ticks=1):
         """Switch a node off for ``ticks`` ticks and on again; its lines are low meanwhile."""
@@ -560,14 +583,7 @@ class NetworkTransport(Transport):
                 data = bytes(inbox[:limit])
                 del inbox[:limit]
                 return data
-            if self.network.busy:
-                try:
-                    self.network.advance(_CHUNK_TICKS, wait=self.name)
-                except EngineFailed as error:
-                    raise DisconnectedError(str(error)) from error
-                await asyncio.sleep(0)
-            else:
-                await event.wait()
+            await self.network.waiting(event)
 
     async def write(self, data):
         if self._event is None or self.network.closed:
