@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.logging import RichHandler
 from rich.table import Table
 
+from quantacore.gateware.layouts.peer import PEER_LANES
 from quantacore.gateware.layouts.sequencer import CHANNELS
 from quantacore.gateware.layouts.switches import MAX_SWITCHES
 from quantacore.gateware.layouts.tags import MAX_CHANNELS, SAMPLES_PER_CLOCK
@@ -127,6 +128,8 @@ def _show(server, config, console):
               help="Build it with a herald unit (needs --sequencer).")
 @click.option("--switches", type=click.IntRange(1, MAX_SWITCHES), metavar="SWITCHES",
               help="Build it with the control of so many photonic switches.")
+@click.option("--lanes", type=click.Choice([str(lanes) for lanes in PEER_LANES]),
+              help="Build the herald unit with two ports to peers, of so many data lines.")
 @click.option("--drive", type=click.Choice(["pulse", "toggle"]), default="pulse",
               help="pulse: a photon is a pulse. toggle: a photon inverts the level (tag both "
               "edges); it resolves photons one sample apart instead of two.")
@@ -140,7 +143,7 @@ def _show(server, config, console):
               "and the node's buffer fills.")
 @click.option("--rebuild-quietly", is_flag=True, help="No progress display while building.")
 def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, address, sources, pps,
-                 ref10m, reference, decoder, distance, sequencer, herald, switches, drive,
+                 ref10m, reference, decoder, distance, sequencer, herald, switches, lanes, drive,
                  pulse_samples, start_on, seed, stall, rebuild_quietly):
     """Run a virtual node and serve it like a board.
 
@@ -164,7 +167,7 @@ def node_command(samples, channels, fine, link, baud, as_pty, symlink, tcp, addr
             samples=int(samples), channels=channels, fine=fine, link=link,
             baud=baud if link == "uart" else None, sources=_read(sources, seed), pps=pps,
             ref10m=ref10m, reference=reference, decoder=decoder, distance=distance,
-            sequencer=sequencer, herald=herald, switches=switches, drive=drive,
+            sequencer=sequencer, herald=herald, switches=switches, lanes=lanes, drive=drive,
             pulse_samples=pulse_samples, start_on=start_on, seed=seed, stall=stall)
         engine = Engine(progress=progress, **options)
     except (ToolMissing, BuildError, ValueError, TypeError) as error:
