@@ -60,7 +60,8 @@ INTERRUPTED = {
 }
 #: Those that are tried in every run; each takes a build of its own.
 ALWAYS = ("a reference of the last attempt opens windows",)
-_SAMPLES = 2
+#: Two rising edges fit in a word.
+_SAMPLES = 4
 _CASES, _ATTEMPTS = 60, 300
 _SEED = 20_241
 
