@@ -26,7 +26,7 @@ class RecordInserter(wiring.Component):
     OVERFLOW_END). While both have something, they take turns. Edges that were lost on the way
     here are reported in LOST records with the cause VIRTUAL, as soon as no edge waits.
 
-    Latency of the tagger's records: none; an edge takes 2 clocks, 4 with a change of epoch.
+    Latency of the tagger's records: none; an edge takes 3 clocks, 5 with a change of epoch.
 
     Members
     -------
@@ -57,7 +57,9 @@ class RecordInserter(wiring.Component):
                 with m.Case(TagKind.OVERFLOW_END):
                     m.d.sync += overflow.eq(0)
 
-        edge = self.edges.payload
+        # What comes from block RAM comes late in the clock. It stays until it has been sent.
+        edge = Signal(Edge)
+        m.d.sync += edge.eq(self.edges.payload)
         missing, some_missing = Signal(LOSS_BITS), Signal()
         told = Signal()
         m.d.sync += some_missing.eq(missing.any())
@@ -79,9 +81,10 @@ class RecordInserter(wiring.Component):
                     with m.Elif(some_missing):
                         m.next = "TELL"
             with m.State("WEIGH"):
-                foreign_now = ~known | (edge.tick[COARSE_BITS:] != epoch)
-                m.d.sync += foreign.eq(foreign_now)
-                with m.If(foreign_now):
+                m.d.sync += foreign.eq(~known | (edge.tick[COARSE_BITS:] != epoch))
+                m.next = "CHOOSE"
+            with m.State("CHOOSE"):
+                with m.If(foreign):
                     m.d.sync += inserted.eq(_epoch(edge.tick[COARSE_BITS:]))
                     m.next = "EPOCH"
                 with m.Else():
