@@ -31,6 +31,7 @@ from quantacore.host.driver.registers import (
     Reference,
 )
 from quantacore.host.driver.sequencer import SequencerDriver
+from quantacore.host.driver.switches import SwitchesDriver
 from quantacore.host.transport.base import open_transport
 
 __all__ = ["Identity", "Node", "TimeUnits", "TimingDriver", "TimingSnapshot", "TaggerDriver",
@@ -531,8 +532,8 @@ class Node(Driver):
     """A node and the drivers of its blocks.
 
     Use :meth:`connect`. Attributes: ``identity`` (:class:`Identity`), ``regs`` (every register,
-    typed), ``timing``, ``tagger``, ``histogram``, ``decoder``, ``sequencer``, ``herald``, ``link``,
-    ``client``.
+    typed), ``timing``, ``tagger``, ``histogram``, ``decoder``, ``sequencer``, ``switches``,
+    ``herald``, ``link``, ``client``.
     """
 
     def __init__(self, client, identity):
@@ -545,6 +546,7 @@ class Node(Driver):
         self.histogram = HistogramDriver(self, self.regs.histogram)
         self.decoder = DecoderDriver(self, self.regs.decoder)
         self.sequencer = SequencerDriver(self, self.regs.sequencer)
+        self.switches = SwitchesDriver(self, self.regs.switches)
         self.herald = HeraldDriver(self, self.regs.herald)
         self.link = LinkDriver(self, self.regs.link)
 

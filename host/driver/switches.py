@@ -305,7 +305,8 @@ class SwitchesDriver(BlockDriver):
             sizes = await self.registers.sizes.read()
             if not sizes.switches:
                 raise SwitchesMissingError(
-                    "This node was built without switches; build one with NodeConfig(switches=8)")
+                    "This node was built without switches; build one with NodeConfig(switches=8), "
+                    "or start a virtual node with quantacore node --switches 8")
             self._info = SwitchesInfo(sizes.switches, 1 << sizes.routes_log2, sizes.drive_bits,
                                       sizes.monitor_bits)
         return self._info
