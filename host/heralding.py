@@ -1,8 +1,9 @@
 """Heralded entanglement in a closed loop: three nodes, two protocols, and the textbook beside them.
 
 Two nodes work an emitter each, a third, the station, has the detectors behind the beam splitter.
-For each attempt the station tells the emitters' nodes to begin, its herald unit looks for a
-pattern of clicks, and its program branches on the verdict. The nodes are virtual ones with a
+The emitters' nodes follow the station: it triggers each attempt when all are ready, its herald unit
+looks for a pattern of clicks, and the programs of all three branch on its verdict. The nodes are
+virtual ones with a
 statistical photon model between them (``quantacore.sim.node.heralding``, found by entry point);
 how often attempts succeed is compared with the closed form.
 """
@@ -16,8 +17,8 @@ import numpy as np
 from quantacore.firmware.assembler import assemble
 from quantacore.firmware.image import Image
 from quantacore.firmware.prover import prove
-from quantacore.gateware.layouts.herald import ARM_TICKS
 from quantacore.gateware.layouts.instructions import TRIGGER_TICKS
+from quantacore.gateware.layouts.peer import follower_ticks
 from quantacore.gateware.layouts.sequencer import TTL_LATENCY
 from quantacore.host.driver.node import Node
 from quantacore.host.plot import Figure
@@ -35,44 +36,62 @@ _BEFORE_PS, _AFTER_PS = 6_000, 120_000
 #: Ticks that all nodes run between two looks at the programs.
 _STEP_TICKS = 1 << 16
 
+#: Code of an attempt that failed.
+_FAILED = 11
+#: Input on which followers see an attempt begin.
+_TRIGGER_LINE = 7
+#: Looks at the peers until they are up.
+_PATIENCE = 200
+
+_OUTCOMES = f"""
+.table outcomes, words=2
+.case 0, 1, 2, 3
+        jmp success
+.case {_FAILED}
+        jmp failed
+.default
+        jmp odd
+.endt
+"""
+
 _STATION = """
 .name "station"
 .param attempts r1 in 1..100000000 = 1000
 .reg won r5
     li won, 0
     loop attempts
-        set 0b01, 0b01                  ; tell the emitters' nodes
         arm {windows:#06b}
-        set 0b01, 0
-        brh r3, outcomes, {patience}
-.table outcomes, words=2
-.case 0, 1, 2, 3
-        jmp success
-.case timeout
-        jmp failed
-.default
-        halt 3
-.endt
+        brh r3, outcomes, 10ms
+{outcomes}
+odd:    jmp over
 success:
-        set 0b10, 0b10                  ; the emitters are entangled now
+        set 1, 1                        ; the emitters are entangled now
         add won, won, 1
-        set 0b10, 0
+        set 1, 0
 failed: nop
     end
     halt 1
+over:
+    halt 2
 """
 
 _EMITTER = """
 .name "emitter"
 .param attempts r1 in 1..100000000 = 1000
+.reg won r5
+    li won, 0
     loop attempts
-        waittrig r4, rise, 0b0001, 10ms, else lost
+        arm {windows:#06b}
+        waittrig r4, rise, {trigger:#010b}, 10ms, else odd
         set 0b111, 0b001                ; prepare
         set 0b111, 0b010{wait}          ; excite
 {again}        set 0b111, 0
-        jmp on
-lost:   jmp over
-on:     nop
+        brh r3, outcomes, 10ms
+{outcomes}
+odd:    jmp over
+success:
+        add won, won, 1
+failed: nop
     end
     halt 1
 over:
@@ -152,11 +171,12 @@ def _image(text):
     return Image.from_assembly(assembly, prove(assembly))
 
 
-def _plan(protocol, opens_ns):
+def _plan(protocol, opens_ns, role):
     """Channel plan: a window for each excitation, and a pattern for each way to succeed."""
     width = (_BEFORE_PS + _AFTER_PS) // 1000
     plan = {
-        "format": "quantacore-herald-1", "name": protocol,
+        "format": "quantacore-herald-1", "name": f"{protocol}, {role}", "role": role,
+        "codes": {"failed": _FAILED},
         "detectors": {"c": {"input": 0}, "d": {"input": 1}},
         "windows": {name: {"from": f"{at}ns", "to": f"{at + width}ns"}
                     for name, at in zip(("early", "late"), opens_ns, strict=False)},
@@ -168,6 +188,8 @@ def _plan(protocol, opens_ns):
                     for one in "cd" for other in "cd"}
     plan["patterns"] = {name: {"must": cells, "others": "veto", "code": code}
                         for code, (name, cells) in enumerate(patterns.items())}
+    if role == "follower":
+        plan["trigger_line"] = _TRIGGER_LINE
     return plan
 
 
@@ -196,6 +218,7 @@ class Bench:
             self.nodes[name] = await Node.connect(self.star.network.transport(name))
         for node in self.nodes.values():
             await node.sequencer.configure_ttl(fast=range(3))
+        self.lanes = (await self.nodes["station"].regs.peers.sizes.read()).lanes
         return self
 
     async def __aexit__(self, *exception):
@@ -204,12 +227,12 @@ class Bench:
 
     def _windows_ns(self):
         """When windows open, counted from the start of the attempt at the station."""
-        # The station's SET and ARM are issued in ticks 0 and 1; the emitter's node sees its line,
-        # and issues its own SETs TRIGGER_TICKS later: prepare, then excite.
-        start = 1 + ARM_TICKS
-        excite = TTL_LATENCY + self.star.fibre_ticks + TRIGGER_TICKS + 1 + TTL_LATENCY
+        # A follower sees its start in the tick of it, and issues its SETs TRIGGER_TICKS later:
+        # prepare, then excite.
+        lanes = self.lanes
+        excite = follower_ticks(lanes) + self.star.fibre_ticks + TRIGGER_TICKS + 1 + TTL_LATENCY
         tick_ps = int(self.nodes["station"].identity.tick_ps)
-        photon_ps = (excite - start) * tick_ps + self.star.flight_ps
+        photon_ps = excite * tick_ps + self.star.flight_ps
         # Even nanoseconds, so that every node has samples there.
         first = (photon_ps - _BEFORE_PS) // 2000 * 2
         self._before_ps = photon_ps - first * 1000
@@ -221,16 +244,24 @@ class Bench:
             raise ValueError(f"Protocols are {' and '.join(PROTOCOLS)}, not {protocol!r}")
         two = protocol == "two-click"
         opens = self._windows_ns()[:1 + two]
-        station = self.nodes["station"]
-        compiled = await station.herald.configure(_plan(protocol, opens))
         windows = 0b11 if two else 0b01
-        # The BRH is issued three ticks after the first SET; the verdict comes so long after it.
-        patience = 1 + ARM_TICKS + compiled.decide_ticks(windows) - 3
-        await station.sequencer.load(_image(_STATION.format(windows=windows, patience=patience)))
         emitter = _image(_EMITTER.format(
+            windows=windows, trigger=1 << _TRIGGER_LINE, outcomes=_OUTCOMES,
             wait=f" for {_SPACING_TICKS - 1}" if two else "", again=_AGAIN if two else ""))
-        for name in self.star.names[:2]:
-            await self.nodes[name].sequencer.load(emitter)
+        station = _image(_STATION.format(windows=windows, outcomes=_OUTCOMES))
+        for name, node in self.nodes.items():
+            leads = name == "station"
+            await node.herald.configure(_plan(protocol, opens, "station" if leads else "follower"))
+            await node.sequencer.load(station if leads else emitter)
+            await node.regs.peers.control.write(enable=0b11 if leads else 0b01)
+        for _ in range(_PATIENCE):
+            ports = [port for name, node in self.nodes.items()
+                     for port in (await node.regs.peers.status.read())[:1 + (name == "station")]]
+            if all(port.up for port in ports):
+                break
+            self.star.network.advance(_STEP_TICKS)
+        else:
+            raise RuntimeError("The nodes do not find each other")
         self.protocol = protocol
 
     def _set(self, setting):
@@ -265,9 +296,9 @@ class Bench:
         if setting is None:
             setting = 0.5 if self.protocol == "single-click" else 1.0
         expected = self.expected(setting)
-        await station.herald.clear()
+        before = {name: await node.herald.counts() for name, node in self.nodes.items()}
         begun = time.perf_counter()
-        for name in (*star.names[:2], "station"):
+        for name in star.names:
             self.nodes[name].sequencer.set(attempts=attempts)
             await self.nodes[name].sequencer.start()
         while await station.sequencer.running():
@@ -276,20 +307,21 @@ class Bench:
                 progress((await station.herald.status()).attempt)
         results = {name: await self.nodes[name].sequencer.wait() for name in star.names}
         wall = time.perf_counter() - begun
-        for result in results.values():
+        sides = {}
+        for name, result in results.items():
             result.check()
-        counts = await station.herald.counts()
-        won = await station.sequencer.data(5)
-        if any(result.halt_code != 1 for result in results.values()) \
-                or counts.attempts != attempts or won != counts.succeeded:
+            counts = await self.nodes[name].herald.counts()
+            sides[name] = (result.halt_code, counts.attempts - before[name].attempts,
+                           counts.succeeded - before[name].succeeded,
+                           await self.nodes[name].sequencer.data(5))
+        _, _, succeeded, _ = sides["station"]
+        if set(sides.values()) != {(1, attempts, succeeded, succeeded)}:
             raise RuntimeError(
-                f"The nodes do not agree: programs ended with "
-                f"{', '.join(f'{name} {result.halt_code}' for name, result in results.items())}; "
-                f"of {attempts} attempts the herald unit counts {counts.attempts}, and "
-                f"{counts.succeeded} successes, the program {won}")
+                f"The nodes do not agree after {attempts} attempts; each one's halt code, "
+                f"attempts, successes, and successes by its program: {sides}")
         judged, correct = star.judged
         return Point(protocol=self.protocol, setting=setting, attempts=attempts,
-                     succeeded=counts.succeeded, judged=judged, correct=correct,
+                     succeeded=succeeded, judged=judged, correct=correct,
                      probability=expected["probability"], correct_fraction=expected["correct"],
                      fidelity=expected["fidelity"],
                      ticks=results["station"].stopped - results["station"].started, wall_s=wall)

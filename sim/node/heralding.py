@@ -8,7 +8,7 @@ import numpy as np
 from quantacore.gateware.node import NodeConfig
 from quantacore.sim.node.build import build_node
 from quantacore.sim.node.engine import Engine
-from quantacore.sim.node.network import EmitterLines, Network, Optics, Wire
+from quantacore.sim.node.network import EmitterLines, Link, Network, Optics
 from quantacore.sim.photonics.detectors import Detector
 from quantacore.sim.photonics.heralding import (
     Arm,
@@ -25,18 +25,20 @@ __all__ = ["HeraldingStar"]
 
 #: Lines of an emitter's node: what they do to the emitter when they rise.
 PREPARE, EXCITE, FLIP = 0, 1, 2
-#: Lines of the station: an attempt begins; it has succeeded.
-BEGIN, SUCCESS = 0, 1
+#: Line of the station that rises after a success.
+SUCCESS = 0
+#: Lines for data between two nodes.
+LANES = 8
 _CLOCK_HZ = 125_000_000
 
 
 class HeraldingStar:
     """Nodes ``alice``, ``bob`` and ``station``, fibres, emitters and detectors.
 
-    Lines: an emitter's node prepares its emitter with TTL line 0, excites it with line 1, flips it
-    with line 2. The station's line 0 goes to input 0 of both emitters' nodes, as late as light in
-    the fibre; its line 1 rises after a success, and then it is looked whether the emitters' states
-    differ. Detectors are the station's inputs 0 and 1.
+    An emitter's node prepares its emitter with TTL line 0, excites it with line 1, flips it with
+    line 2. Its peer port 0 is joined to port 0 (alice) or 1 (bob) of the station, by lines as long
+    as the fibre. The station's TTL line 0 rises after a success, and then it is looked whether
+    the emitters' states differ. Detectors are the station's inputs 0 and 1.
 
     Parameters
     ----------
@@ -75,18 +77,18 @@ class HeraldingStar:
                         judge=f"ttl[{SUCCESS}]")
         config = NodeConfig(channels=2, samples=4, fine=False, clock_hz=_CLOCK_HZ,
                             buffer_depth=1024, row_depth=64, sequencer=1, herald=True,
-                            simulated=True)
+                            lanes=LANES, simulated=True)
         library = build_node(config, train=train, progress=progress)
         nodes = {name: Engine(config, component=library,
                               live=optics.live if name == "station" else None)
                  for name in self.names}
         #: Ticks that light, and signals beside it, take through a fibre, rounded up.
         self.fibre_ticks = -(-fibre.delay_ps * _CLOCK_HZ // 10**12)
-        wires = [Wire(source="station", output=f"ttl[{BEGIN}]", target=name, pin="inputs",
-                      delay_ticks=self.fibre_ticks) for name in self.names[:2]]
+        links = [Link(first=("station", port), second=(name, 0), delay_ticks=self.fibre_ticks)
+                 for port, name in enumerate(self.names[:2])]
         for engine in nodes.values():
             engine.record([])
-        self.network = Network(nodes, wires=wires, optics=[optics], seed=seed)
+        self.network = Network(nodes, links=links, optics=[optics], seed=seed)
         #: From the tick of an excitation to the first photon.
         self.flight_ps = fibre.delay_ps
 
