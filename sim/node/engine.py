@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from quantacore.gateware.layouts.switches import MONITOR_BITS
 from quantacore.gateware.layouts.tags import FINE_PER_TICK
 from quantacore.sim.node.build import Library, build_component, build_node
 from quantacore.sim.node.sources import as_source
@@ -114,6 +115,9 @@ class Engine:
         find no room are lost and counted in ``line_lost``).
     host_bytes : int
         See ``stall``.
+    monitor_ticks : int
+        With switches: after so many ticks a switch's power monitor reads what its drive is. For a
+        stuck switch, set its pin (:meth:`set_pin`).
     component : wiring.Component, Library or None
         Simulate this instead of a node, for tests of the engine, or this library of either. Its
         ports decide the link.
@@ -130,9 +134,14 @@ class Engine:
 
     def __init__(self, config, sources=(), *, link="pipe", baud=None, host_baud=None, seed=0,
                  drive="pulse", pulse_samples=2, pps=None, ref10m=None, reference=None,
-                 start_on="run", stall="wait", host_bytes=1 << 20, component=None, live=None,
+                 start_on="run", stall="wait", host_bytes=1 << 20, monitor_ticks=125,
+                 component=None, live=None,
                  progress=None, settle_always=False, train=True):
         self._handle = None
+        self._wires = []
+        if monitor_ticks < 1:
+            raise ValueError(f"A monitor follows its switch after at least 1 tick, not "
+                             f"{monitor_ticks!r}")
         if drive not in ("pulse", "toggle"):
             raise ValueError(f"Drive must be \"pulse\" or \"toggle\", not {drive!r}")
         if start_on not in ("run", "reset"):
@@ -196,6 +205,8 @@ class Engine:
             self._lib.qc_input(self._handle, k, 0, width)
         #: Channels that are fed while time passes.
         self.live = tuple(live)
+        self._wires = [self._monitor(k, monitor_ticks) for k in range(config.switches or 0)
+                       if component is None]
         for channel, dead_ps in live.items():
             dead = int(fine_from_ps([dead_ps], config.tick_ps)[0])
             self._lib.qc_live(self._handle, channel, dead)
@@ -218,6 +229,8 @@ class Engine:
         if self._handle is not None:
             self._lib.qc_destroy(self._handle)
             self._handle = None
+            for wire in self._wires:
+                self._lib.qc_wire_destroy(wire)
 
     @property
     def closed(self):
@@ -242,6 +255,14 @@ class Engine:
 
     def __del__(self):
         self.close()
+
+    def _monitor(self, k, ticks):
+        """A wire from a switch's drive to its monitor."""
+        wire = ctypes.c_void_p(self._lib.qc_wire_create(ticks, 0, 0))
+        info, bits = self.library.info, (1 << MONITOR_BITS) - 1
+        self._lib.qc_sink(self._handle, info["pins"].index(f"monitors__{k}"), 0, bits, wire)
+        self._lib.qc_tap(self._handle, info["wired"].index(f"drives__{k}"), 0, bits, wire)
+        return wire
 
     def _live(self):
         if self._handle is None:

@@ -501,6 +501,8 @@ struct Engine {
             if (value == tap.value && !(value & tap.wire->valid)) continue;
             tap.value = value;
             tap.wire->put(tick - (BY_NEED && LATE_OUTPUT[tap.output]), value);
+            // The wire may end at this very node.
+            if (tick + tap.wire->delay < next_event) next_event = tick + tap.wire->delay;
         }
     }
 

@@ -14,7 +14,8 @@ _CONFIG = {"channels": int, "samples": int, "fine": bool, "clock_hz": Fraction,
            "buffer_depth": int, "row_depth": int, "sequencer": int, "herald": bool, "switches": int,
            "lanes": int}
 _ENGINE = {"link": str, "baud": int, "host_baud": Fraction, "seed": int, "drive": str,
-           "pulse_samples": int, "start_on": str, "stall": str, "host_bytes": int, "train": bool}
+           "pulse_samples": int, "start_on": str, "stall": str, "host_bytes": int,
+           "monitor_ticks": int, "train": bool}
 _YES = {"1": True, "true": True, "yes": True, "on": True,
         "0": False, "false": False, "no": False, "off": False}
 
@@ -100,7 +101,7 @@ def node_options(*, config=None, sources=(), source="", pps=None, ref10m=None, r
         See :func:`decoder_shape`; by default the node has no decoder.
     options
         ``link``, ``baud``, ``host_baud``, ``seed``, ``drive``, ``pulse_samples``, ``start_on``,
-        ``stall``, ``host_bytes``, ``train``: the engine's, as values or text.
+        ``stall``, ``host_bytes``, ``monitor_ticks``, ``train``: the engine's, as values or text.
 
     Raises
     ------
