@@ -497,7 +497,7 @@ def replay(file, port, takeover, part, report):
 @click.option("--out", "-o", type=click.Path(dir_okay=False), default="quantacore-demo.html",
               show_default=True, help="Where the report goes.")
 @click.option("--seed", type=int, default=2026, show_default=True, help="Of the photon models.")
-@click.option("--attempts", type=click.IntRange(0), default=3000, show_default=True,
+@click.option("--attempts", type=click.IntRange(0), default=2000, show_default=True,
               help="Attempts at entanglement of three virtual nodes, at each setting; 0: none.")
 def demo(file, full, part, out, seed, attempts):
     """Play photons through real gateware and back, compare, and write a report.

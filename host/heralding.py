@@ -34,7 +34,7 @@ _SPACING_TICKS = 30
 #: Windows open before the first photon may come, and close after it.
 _BEFORE_PS, _AFTER_PS = 6_000, 120_000
 #: Ticks that all nodes run between two looks at the programs.
-_STEP_TICKS = 1 << 16
+_STEP_TICKS = 1 << 14
 
 #: Code of an attempt that failed.
 _FAILED = 11
@@ -354,7 +354,7 @@ class Scan:
                 math.sqrt(sum((p.error * p.attempts) ** 2 for p in points)))
 
 
-async def scan(star, *, single=(0.1, 0.2, 0.35, 0.5), two=(0.4, 0.7, 1.0), attempts=3000,
+async def scan(star, *, single=(0.1, 0.2, 0.35, 0.5), two=(0.4, 0.7, 1.0), attempts=2000,
                progress=None):
     """Both protocols over a range of settings.
 

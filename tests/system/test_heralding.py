@@ -29,26 +29,27 @@ def measured(attempts, points, *, seed=5, **options):
 
 
 def test_both_protocols_agree_with_the_closed_form():
-    points, _ = measured(1500, [("single-click", 0.3), ("two-click", 1.0)])
+    points, _ = measured(800, [("single-click", 0.3), ("two-click", 1.0)])
     for point, protocol in zip(points, PROTOCOLS, strict=True):
-        assert point.protocol == protocol and point.attempts == 1500
+        assert point.protocol == protocol and point.attempts == 800
         # The herald unit, the station's program and the photon model saw the same successes.
         assert point.succeeded == point.judged > 0
         assert abs(point.sigmas) < SIGMAS
         assert abs(point.correct_sigmas) < SIGMAS
-        assert point.ticks / point.attempts < 125
+        # Handshake and photons, over 20 m of fibre.
+        assert point.ticks / point.attempts < 250
 
 
 def test_without_light_there_are_only_dark_counts():
-    (point,), midpoint = measured(400, [("single-click", 0.0)], dark_hz=2e6)
-    assert midpoint.excited == [400, 400] and midpoint.arrived == [0, 0]
+    (point,), midpoint = measured(250, [("single-click", 0.0)], dark_hz=2e6)
+    assert midpoint.excited == [250, 250] and midpoint.arrived == [0, 0]
     assert abs(point.sigmas) < SIGMAS and point.succeeded > 0
 
 
 def test_longer_fibres_are_a_setting():
-    points, midpoint = measured(300, [("two-click", 1.0)], length_m=400.0, dark_hz=0.0,
+    points, midpoint = measured(200, [("two-click", 1.0)], length_m=400.0, dark_hz=0.0,
                                 efficiency=(1.0, 1.0), detector_efficiency=1.0)
-    assert midpoint.excited == [600, 600]
+    assert midpoint.excited == [400, 400]
     # Nothing is lost but in the fibres, so half of all attempts succeed.
     assert 0.45 < points[0].probability < 0.5
     assert abs(points[0].sigmas) < SIGMAS
