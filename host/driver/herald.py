@@ -129,8 +129,8 @@ class HeraldReport:
     enabled, busy, waits : bool
         Attempts may be armed; one is in progress; one waits for a peer.
     refuses : tuple of str
-        Why the next ``ARM`` would start nothing: ``off``, ``settling``, ``saturated``, ``limit``,
-        ``reinitialise``.
+        Why the next ``ARM`` would start nothing: ``off`` (not enabled, or no program runs),
+        ``settling``, ``saturated``, ``limit``, ``reinitialise``.
     saturated : tuple of str
         Detectors that are saturated now, by name.
     attempt : int
