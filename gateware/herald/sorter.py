@@ -92,12 +92,14 @@ class Sorter(wiring.Component):
             edge.eq(Cat(self.edges.payload.fine, self.edges.payload.tick)),
             self.lost.eq(valid & drop),
         ]
-        m.d.comb += [
+        # The word follows its place a clock later.
+        m.d.sync += [
             store.write.eq(valid & ~drop), store.write_data.eq(edge),
             store.write_address.eq(Cat(into[channel][:bits], channel)),
         ]
-        with m.If(valid & ~drop):
-            m.d.sync += into[channel].eq(into[channel] + 1)
+        for i in range(MAX_CHANNELS):
+            with m.If(valid & ~drop & (channel == i)):
+                m.d.sync += into[i].eq(into[i] + 1)
 
         # A round looks at the first edge of each queue that has any, an edge every other clock,
         # and keeps the earliest. Edges that come after the round's begin are not earlier than
@@ -167,8 +169,9 @@ class Sorter(wiring.Component):
                     ]
                     m.next = "DROP"
             with m.State("DROP"):
-                with m.If(due):
-                    m.d.sync += out[best_channel].eq(out[best_channel] + 1)
+                for i in range(MAX_CHANNELS):
+                    with m.If(due & (best_channel == i)):
+                        m.d.sync += out[i].eq(out[i] + 1)
                 m.next = "REST"
             with m.State("REST"):
                 # So that `some` knows of it.
