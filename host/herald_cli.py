@@ -306,28 +306,29 @@ def _suffix(path, suffix, option):
                                  param_hint=option)
 
 
-def _input(compiled, name):
-    detectors = compiled.plan.detectors
-    if name not in detectors:
+def _sources(compiled, name):
+    """Channel of a detector or virtual channel of a plan, and the detectors that it needs."""
+    plan = compiled.plan
+    if name in plan.virtual:
+        return plan.virtual[name].channel, plan.virtual[name].of | plan.virtual[name].watched
+    if name not in plan.detectors:
         raise click.UsageError(f"the plan has no detector {name!r}; it has "
-                               f"{', '.join(detectors)}")
-    return detectors[name].input
+                               f"{', '.join([*plan.detectors, *plan.virtual])}")
+    return plan.detectors[name].input, {name}
 
 
 async def _start_histogram(node, compiled, pair, bin_ns):
     import warnings
 
     start, stop, mode = pair
-    inputs = _input(compiled, start), _input(compiled, stop)
+    (first, some), (second, others) = (_sources(compiled, name) for name in (start, stop))
     await node.tagger.stop()
     await node.tagger.disable()
-    for name, number in ((start, inputs[0]), (stop, inputs[1])):
-        falling = compiled.plan.detectors[name].falling
-        await node.tagger.enable(number, edges="falling" if falling else "rising")
+    for detector in (compiled.plan.detectors[name] for name in some | others):
+        await node.tagger.enable(detector.input, edges="falling" if detector.falling else "rising")
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
-        await node.histogram.configure(start=inputs[0], stop=inputs[1], bin_s=bin_ns * 1e-9,
-                                       mode=mode)
+        await node.histogram.configure(start=first, stop=second, bin_s=bin_ns * 1e-9, mode=mode)
     for warning in raised:
         click.echo(f"warning: {warning.message}", err=True)
     await node.histogram.run()
@@ -362,6 +363,9 @@ async def _run(plan, image, port, takeover, values, timeout, pair, bin_ns):
             bars.update(task, description="loading plan and program")
             compiled = await _configure(node, plan)
             await unit.clear_flags()
+            if compiled.peers["control"]:
+                bars.update(task, description="waiting for peers")
+                await node.peers.wait_up(timeout)
             async with node.sequencer as sequencer:
                 await sequencer.load(image)
                 sequencer.set(**values)
@@ -524,6 +528,44 @@ def rates(port, takeover, plan, seconds, as_json):
     out.print(table([*rate.patterns.items()], ("pattern", "per second")))
     out.print()
     out.print(table([*rate.clicks.items()], ("detector", "clicks per second")))
+
+
+# peers ---------------------------------------------------------------------------------------
+
+@herald.command("peers", short_help="Other nodes that attempts are made with.", epilog=examples(
+    "quantacore herald peers --port /dev/ttyUSB0",
+    "quantacore herald peers --port tcp:localhost:7000 --wait 1"))
+@_port_option
+@takeover_option
+@click.option("--wait", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="Wait until all that take part answer, in the node's time; exit code 1 if one "
+              "does not.")
+def peers(port, takeover, wait):
+    """Show the ports to other nodes: who answers, how far away they are, what was counted."""
+
+    async def ask():
+        from quantacore.host.driver.node import Node
+
+        async with await Node.connect(port, takeover=takeover) as node:
+            ports = await (node.peers.wait_up(wait) if wait else node.peers.ports())
+            return ports, await node.peers.counts(), await node.peers.flags()
+
+    ports, counts, flags = run(ask())
+    out = console()
+    out.print(table([
+        (f"port {p.port}", "up" if p.up else "no answer" if p.enabled else "not used",
+         f"{p.round_trip_s * 1e9:,.6g} ns",
+         f"{p.round_trip_min_s * 1e9:,.6g} to {p.round_trip_max_s * 1e9:,.6g} ns",
+         p.session_triggers, p.received, p.check_errors, p.timeouts) for p in ports],
+        ("", "peer", "round trip", "extremes", "triggers", "messages", "damaged", "time-outs")))
+    out.print()
+    out.print(table([("Attempts triggered (station)", counts.triggers),
+                     ("Attempts begun by a trigger (follower)", counts.started),
+                     ("Attempts missed (follower)", counts.missed)]))
+    if flags:
+        out.print()
+        out.print(table([(name, count, f"{at:.9f} s") for name, (count, at) in flags.items()],
+                        ("flag", "times", "first at")))
 
 
 # histogram -----------------------------------------------------------------------------------

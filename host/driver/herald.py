@@ -256,7 +256,8 @@ class HeraldDriver(BlockDriver):
     def geometry(self):
         """:class:`~quantacore.host.herald.compile.HeraldGeometry` of this node."""
         identity = self.node.identity
-        return HeraldGeometry(identity.tick_ps, identity.channels, identity.samples)
+        return HeraldGeometry(identity.tick_ps, identity.channels, identity.samples,
+                              identity.peers)
 
     # Plans.
 
@@ -281,7 +282,7 @@ class HeraldDriver(BlockDriver):
         return compile_plan(read_plan(plan), self.geometry())
 
     async def configure(self, plan, *, enable=True, clear=True, verify=False):
-        """Load a plan: tables, limits, roles.
+        """Load a plan: tables, limits, role and peers, virtual channels.
 
         Parameters
         ----------
@@ -326,6 +327,12 @@ class HeraldDriver(BlockDriver):
                     await register[k].write(number)
             else:
                 await register.write(value)
+        virtual = self.node.regs.virtual
+        for name, values in compiled.virtual.items():
+            for k, number in enumerate(values):
+                await getattr(virtual, name)[k].write(number)
+        if self.node.identity.peers:
+            await self.node.peers.configure(compiled.peers)
         self.compiled = compiled
         if verify:
             await self.verify()

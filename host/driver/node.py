@@ -12,6 +12,7 @@ from quantacore.gateware.layouts.frames import LINK_VERSION
 from quantacore.gateware.layouts.identity import LAYOUT_VERSION, MAGIC
 from quantacore.gateware.layouts.tags import FINE_PER_TICK
 from quantacore.gateware.layouts.timing import RATE_FRACTION_BITS
+from quantacore.gateware.layouts.virtual import FIRST_VIRTUAL, VIRTUAL_CHANNELS
 from quantacore.host.driver.block import EXACT, BlockDriver
 from quantacore.host.driver.decoder import DecoderDriver
 from quantacore.host.driver.errors import (
@@ -23,6 +24,7 @@ from quantacore.host.driver.errors import (
 )
 from quantacore.host.driver.herald import HeraldDriver
 from quantacore.host.driver.link import Driver, LinkClient
+from quantacore.host.driver.peers import PeersDriver
 from quantacore.host.driver.registers import (
     MAP_CRC,
     Edges,
@@ -432,7 +434,7 @@ class HistogramDriver(BlockDriver):
         Parameters
         ----------
         start, stop : int
-            Channels.
+            Channels; of a node with a herald unit also its virtual ones, from 32 on.
         bin_s : float
             Bin width; the node does powers of two of a fine unit, the nearest is taken (with an
             :class:`AchievedValueWarning` if it is another).
@@ -444,7 +446,9 @@ class HistogramDriver(BlockDriver):
         if mode not in modes:
             raise ValueError(f"Mode must be one of {', '.join(modes)}, not {mode!r}")
         for what, channel in (("Start", start), ("Stop", stop)):
-            if not 0 <= channel < self.node.identity.channels:
+            virtual = self.node.identity.herald and \
+                0 <= channel - FIRST_VIRTUAL < VIRTUAL_CHANNELS
+            if not 0 <= channel < self.node.identity.channels and not virtual:
                 raise ValueError(f"{what} channel must be 0 to "
                                  f"{self.node.identity.channels - 1}, not {channel!r}")
         seconds = _finite("Bin width", bin_s)
@@ -548,6 +552,7 @@ class Node(Driver):
         self.sequencer = SequencerDriver(self, self.regs.sequencer)
         self.switches = SwitchesDriver(self, self.regs.switches)
         self.herald = HeraldDriver(self, self.regs.herald)
+        self.peers = PeersDriver(self, self.regs.peers)
         self.link = LinkDriver(self, self.regs.link)
 
     @classmethod

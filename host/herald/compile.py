@@ -29,6 +29,13 @@ from quantacore.gateware.layouts.herald import (
     Role,
     SiteEntry,
 )
+from quantacore.gateware.layouts.tags import FINE_PER_TICK
+from quantacore.gateware.layouts.virtual import (
+    VIRTUAL_CHANNELS,
+    VirtualChannel,
+    VirtualKind,
+)
+from quantacore.gateware.layouts.virtual import WINDOW_BITS as VIRTUAL_WINDOW_BITS
 from quantacore.host.herald.plan import Finding, PlanError
 
 __all__ = ["HeraldGeometry", "CompiledPlan", "compile_plan"]
@@ -47,12 +54,13 @@ class HeraldGeometry:
     """What a node has, as far as a plan depends on it.
 
     ``tick_ps`` is the length of a tick, ``channels`` the number of inputs, ``samples`` that of
-    samples in a tick.
+    samples in a tick, ``peers`` whether it has ports to other nodes.
     """
 
     tick_ps: Fraction = Fraction(8000)
     channels: int = DETECTORS
     samples: int = EIGHTHS
+    peers: bool = True
 
     @property
     def eighth_ps(self):
@@ -73,6 +81,8 @@ class CompiledPlan:
         Register name -> number, or list of numbers for an array.
     control : dict
         Fields of the register ``control``, without ``enable``.
+    peers, virtual : dict
+        The same of the blocks ``peers`` and ``virtual``; empty ``peers`` stay as they are.
     findings : list of Finding
         Warnings.
     spans : dict
@@ -84,6 +94,8 @@ class CompiledPlan:
     tables: dict
     registers: dict
     control: dict
+    peers: dict
+    virtual: dict
     findings: list
     spans: dict = field(repr=False)
 
@@ -182,6 +194,9 @@ class _Compiler:
                 self.error(f"$.detectors.{d.name}.input", f"this node has inputs 0 to "
                            f"{geometry.channels - 1}, not {d.input}; use another input, or a "
                            f"node with more")
+        if self.plan.peers is not None and not geometry.peers:
+            self.error("$.peers", "this node was built without ports to peers; build it with "
+                       "lanes=1, 4 or 8, or make attempts alone (role \"solo\")")
 
     # Windows.
 
@@ -412,6 +427,46 @@ class _Compiler:
             "falling": sum(1 << d.input for d in plan.detectors.values() if d.falling),
         }
 
+    def peers(self):
+        p = self.plan.peers
+        if p is None:
+            return {"control": 0}
+        result = {"control": sum(1 << port for port in p.ports)}
+        for name, bits in (("start_delay", 16), ("margin", 16), ("retry", 16), ("quiet", 24)):
+            ps = getattr(p, f"{name}_ps")
+            if ps is not None:
+                result[name] = self.rounded(f"$.peers.{name}", name, ps, self.tick_ps, 0,
+                                            (1 << bits) - 1)
+        margin, retry = result.get("margin", 4096), result.get("retry", 256)
+        if None not in (margin, retry) and margin < 4 * retry:
+            self.error("$.peers.margin", f"the margin of a time-out, "
+                       f"{_show(margin * self.tick_ps)}, must be at least four times the retry, "
+                       f"{_show(retry * self.tick_ps)}")
+        return result
+
+    def virtual(self):
+        plan, most = self.plan, (1 << VIRTUAL_WINDOW_BITS) - 1
+        result = {name: [0] * VIRTUAL_CHANNELS
+                  for name in ("channels", "window", "guard_before", "guard_after")}
+
+        def bits(names):
+            return sum(1 << plan.detectors[name].input for name in names)
+
+        for v in plan.virtual.values():
+            result["channels"][v.number] = VirtualChannel.const({
+                "enable": 1, "record": v.record, "detectors": bits(v.of),
+                "watched": bits(v.watched),
+                "kind": VirtualKind.COMBINATION if v.combination else VirtualKind.COINCIDENCE,
+            }).as_bits()
+            for name in ("window", "guard_before", "guard_after"):
+                # Fine units are below a picosecond: their rounding is not worth a word.
+                number = round(getattr(v, f"{name}_ps") * FINE_PER_TICK / self.tick_ps)
+                if number > most:
+                    self.error(f"$.virtual.{v.name}.{name}", f"it must be up to "
+                               f"{_show(most * self.tick_ps / FINE_PER_TICK)} on this node")
+                result[name][v.number] = number
+        return result
+
     def compile(self):
         plan = self.plan
         self.fit()
@@ -431,7 +486,8 @@ class _Compiler:
                   HeraldTable.PATTERN: entries, HeraldTable.DECIDE: decide,
                   HeraldTable.SITE: sites}
         compiled = CompiledPlan(plan, self.geometry, tables, self.registers(decide),
-                                self.control(), self.findings, spans)
+                                self.control(), self.peers(), self.virtual(), self.findings,
+                                spans)
         if not any(f.error for f in self.findings):
             self.judge(compiled)
         if any(f.error for f in self.findings):

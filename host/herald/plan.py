@@ -14,10 +14,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from quantacore.gateware.layouts.herald import DETECTORS, PATTERNS, SITES, WINDOWS
+from quantacore.gateware.layouts.virtual import FIRST_VIRTUAL, VIRTUAL_CHANNELS
 
 __all__ = ["FORMAT", "SCHEMA", "PLANS", "PlanError", "Finding", "Detector", "Reference", "Window",
-           "Count", "Pattern", "Site", "Plan", "read_plan", "plan_schema", "shipped_plans",
-           "time_ps"]
+           "Count", "Pattern", "Site", "Peers", "Virtual", "Plan", "read_plan",
+           "plan_schema", "shipped_plans", "time_ps"]
 
 FORMAT = "quantacore-herald-1"
 #: The schema, and the plans that come with the package.
@@ -116,6 +117,37 @@ class Site:
     number: int
     zero: tuple
     one: tuple
+
+
+@dataclass(frozen=True)
+class Peers:
+    """Ports to other nodes; times that are None stay what they are in the node."""
+
+    ports: frozenset
+    start_delay_ps: Fraction
+    margin_ps: Fraction | None
+    retry_ps: Fraction | None
+    quiet_ps: Fraction | None
+
+
+@dataclass(frozen=True)
+class Virtual:
+    """A virtual channel over detectors (names); ``combination`` or else a coincidence."""
+
+    name: str
+    number: int
+    combination: bool
+    of: frozenset
+    watched: frozenset
+    window_ps: Fraction
+    guard_before_ps: Fraction
+    guard_after_ps: Fraction
+    record: bool
+
+    @property
+    def channel(self):
+        """Its number in tags and for the histogram."""
+        return FIRST_VIRTUAL + self.number
 
 
 def time_ps(text):
@@ -256,6 +288,9 @@ class Plan:
     limits, saturation : dict
         As in the file, times in picoseconds.
     role : str
+    peers : Peers or None
+    virtual : dict
+        By name: :class:`Virtual`.
     trigger_line : int or None
     records : frozenset
     source : dict
@@ -275,6 +310,8 @@ class Plan:
     limits: dict
     saturation: dict
     role: str
+    peers: Peers | None
+    virtual: dict
     trigger_line: int | None
     records: frozenset
     source: dict = field(repr=False)
@@ -328,6 +365,7 @@ def _parse(source):
         name=source.get("name", ""), doc=source.get("doc", ""), detectors=detectors,
         reference=reference, windows=windows, patterns=patterns, sites=sites, codes=codes,
         limits=limits, saturation=saturation, role=source.get("role", "solo"),
+        peers=_peers(reader, source), virtual=_virtual(reader, source, detectors, groups),
         trigger_line=source.get("trigger_line"),
         records=frozenset(source.get("records", ["success"])), source=source,
         findings=reader.findings)
@@ -535,4 +573,47 @@ def _sites(reader, source, detectors, windows):
         if pair[0] == pair[1]:
             reader.error(path, f"{s['zero']} is both its values: every click would be an erasure")
         result[name] = Site(name, numbers[name], *pair)
+    return result
+
+
+def _peers(reader, source):
+    role, peers = source.get("role", "solo"), source.get("peers")
+    if peers is None:
+        if role == "follower":
+            reader.error("$.peers", "a follower needs a station: write \"peers\": "
+                         "{\"ports\": [0]}")
+        return None
+    if role == "solo":
+        reader.error("$.peers", "a node that is alone (role \"solo\") has no peers; write "
+                     "\"role\": \"station\" or \"follower\"")
+    if role == "follower" and peers["ports"] != [0]:
+        reader.error("$.peers.ports", "a follower has its station on port 0, and no other")
+    times = {key: time_ps(peers[key]) if key in peers else None
+             for key in ("margin", "retry", "quiet")}
+    return Peers(frozenset(peers["ports"]), time_ps(peers.get("start_delay", "0ns")),
+                 *times.values())
+
+
+def _virtual(reader, source, detectors, groups):
+    items = source.get("virtual", {})
+    numbers = reader.numbers(items, "$.virtual", VIRTUAL_CHANNELS, "virtual channels")
+    result = {}
+    for name, v in items.items():
+        path = f"$.virtual.{name}"
+        of = frozenset(_members(reader, v["of"], f"{path}.of", detectors, groups))
+        watched = frozenset(_members(reader, v["watched"], f"{path}.watched", detectors, groups)
+                            ) if "watched" in v else frozenset(detectors)
+        combination = v["kind"] == "combination"
+        if not combination:
+            for key in ("watched", "guard_before", "guard_after"):
+                if key in v:
+                    reader.error(f"{path}.{key}", "only a combination looks at it; leave it out")
+        elif not of <= watched:
+            reader.error(f"{path}.watched", f"{_listed(sorted(of - watched))} must be watched too")
+        if name in detectors or name in groups:
+            reader.error(path, "a detector or group has this name; take another")
+        result[name] = Virtual(
+            name, numbers[name], combination, of, watched, time_ps(v["window"]),
+            time_ps(v.get("guard_before", "0ns")), time_ps(v.get("guard_after", "0ns")),
+            v.get("record", True))
     return result

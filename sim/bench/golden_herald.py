@@ -28,12 +28,11 @@ from quantacore.gateware.layouts.herald import (
     PatternEntry,
     count_index,
 )
+from quantacore.gateware.layouts.identity import Capabilities
 from quantacore.sim.bench.golden_sequencer import GoldenSequencerEndpoint
 
 __all__ = ["GoldenHeraldEndpoint"]
 
-#: Capability bit of a herald unit.
-_CAPABILITY = 1 << 7
 _FLAGS = [name for name, _ in HeraldFlags.as_shape()]
 _VOID = {"missing_reference": "void_reference", "double_reference": "void_reference",
          "aborted": "void_aborted", "route_moved": "void_route", "peer_lost": "void_peer"}
@@ -46,6 +45,8 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
     ----------
     inputs, samples : int
         What the identity says.
+    peers : bool
+        Whether there are ports to peers; nobody is there.
 
     Attributes
     ----------
@@ -56,14 +57,16 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
         Set it for an attempt that does not end.
     """
 
-    def __init__(self, *, inputs=8, samples=8, **options):
-        self.inputs, self.samples = inputs, samples
+    def __init__(self, *, inputs=8, samples=8, peers=False, **options):
+        self.inputs, self.samples, self.peers = inputs, samples, peers
         super().__init__(**options)
 
     def reset(self):
         """As of a node: off, no table written, no attempt made."""
         super().reset()
-        self.set("identity.capabilities", self.get("identity.capabilities") | _CAPABILITY)
+        self.set("identity.capabilities", self.get("identity.capabilities") | sum(
+            1 << place.offset for name, place in Capabilities.as_shape()
+            if name == "herald" or name == "peers" and self.peers))
         self.set("identity.geometry", self.get("identity.geometry") & ~0xFFFF
                  | self.inputs | self.samples << 8)
         self.tables = {table: {} for table in HeraldTable}

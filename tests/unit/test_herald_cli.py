@@ -40,7 +40,7 @@ def said(result):
 def port(monkeypatch):
     from quantacore.host.driver import node
 
-    endpoint = GoldenHeraldEndpoint()
+    endpoint = GoldenHeraldEndpoint(peers=True)
 
     def connect(transport, record=None):
         endpoint.session = 0  # its lease would not run out: time stands still
@@ -57,8 +57,8 @@ def program(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("name", ["", "check", "load", "run", "rates", "histogram", "matrix",
-                                  "report"])
+@pytest.mark.parametrize("name", ["", "check", "load", "run", "rates", "peers", "histogram",
+                                  "matrix", "report"])
 def test_help_teaches(name):
     result = call(*([name] if name else []), "--help")
     assert result.exit_code == 0 and "Examples:" in result.output
@@ -194,6 +194,28 @@ def test_histogram(port, tmp_path):
     assert port.get("tagger.edges", 0) == port.get("tagger.edges", 1) == 1
     result = call("histogram", "entangle", "c", "x")
     assert "the plan has no detector 'x'; it has c, d" in said(result)
+
+
+def test_peers(port, program, tmp_path):
+    plan = tmp_path / "station.json"
+    plan.write_text(json.dumps({**read_plan("entangle").source, "role": "station",
+                                "peers": {"ports": [0]}}))
+    assert call("load", plan).exit_code == 0
+    result = call("peers")
+    assert "port 0 no answer" in said(result) and "port 1 not used" in said(result)
+    result = call("peers", "--wait", "0.001")
+    assert result.exit_code == 1 and "No answer from the peer on port 0" in said(result)
+    result = call("run", plan, "--program", program, "--timeout", "0.001")
+    assert result.exit_code == 1 and "No answer from the peer on port 0" in said(result)
+
+
+def test_histogram_with_a_virtual_channel(port, tmp_path):
+    plan = tmp_path / "pairs.json"
+    plan.write_text(json.dumps({**read_plan("entangle").source, "virtual": {
+        "pair": {"kind": "coincidence", "of": ["c", "d"], "window": "4ns"}}}))
+    result = call("histogram", plan, "c", "pair", "--seconds", "0.0001", "--start-stop")
+    assert result.exit_code == 0, result.output
+    assert port.get("tagger.edges", 0) == port.get("tagger.edges", 1) == 1
 
 
 @pytest.mark.parametrize("arguments, text", [

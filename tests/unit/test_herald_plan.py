@@ -168,6 +168,43 @@ def test_coarse_samples_are_told():
                for w in warnings_of(plan, samples=1))
 
 
+def test_peers():
+    plan = changed("peers", {"ports": [0], "start_delay": "2us", "margin": "40us"})
+    plan["role"] = "station"
+    result = compiled(plan)
+    assert result.peers == {"control": 1, "start_delay": 250, "margin": 5000}
+    assert result.control["role"] == 1
+    assert compiled().peers == {"control": 0}
+    refused(plan, "$.peers", "without ports to peers", peers=False)
+    refused(changed("peers/margin", "1us", plan), "$.peers.margin", "at least four times the retry")
+    refused(changed("peers/quiet", "1s", plan), "$.peers.quiet", "quiet must be 0 ps to")
+    refused(changed("role", "solo", plan), "$.peers", "has no peers")
+    refused(changed("role", "follower"), "$.peers", "a follower needs a station")
+    refused(changed("peers/ports", [1], changed("role", "follower", plan)), "$.peers.ports",
+            "has its station on port 0")
+    refused(changed("peers/ports", [2], plan), "$.peers.ports[0]", "2 is not 0 or 1")
+
+
+def test_virtual_channels():
+    plan = changed("virtual", {
+        "pair": {"kind": "coincidence", "of": ["both"], "window": "2ns"},
+        "alone": {"kind": "combination", "of": ["a"], "window": "8ns", "guard_before": "16ns",
+                  "record": False, "number": 3}})
+    result = compiled(plan)
+    assert result.virtual["channels"] == [1 | 1 << 2 | 9 << 3 | 9 << 11, 0, 0,
+                                          1 | 1 << 1 | 1 << 3 | 9 << 11]
+    assert result.virtual["window"] == [2048, 0, 0, 8192]
+    assert result.virtual["guard_before"] == [0, 0, 0, 16384]
+    assert result.plan.virtual["alone"].channel == 35
+    refused(changed("virtual/pair/guard_after", "2ns", plan), "$.virtual.pair.guard_after",
+            "only a combination")
+    refused(changed("virtual/alone/watched", ["b"], plan), "$.virtual.alone.watched",
+            "a must be watched too")
+    refused(changed("virtual/pair/of", ["e"], plan), "$.virtual.pair.of[0]", "no detector or group")
+    refused(changed("virtual/pair/window", "1ms", plan), "$.virtual.pair.window", "it must be up")
+    refused(changed("virtual/a", plan["virtual"]["pair"], plan), "$.virtual.a", "has this name")
+
+
 def test_too_many():
     plan = copy.deepcopy(SMALL)
     plan["patterns"] = {f"p{k}": {"must": ["a.early"]} for k in range(17)}

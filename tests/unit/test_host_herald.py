@@ -1,5 +1,6 @@
 """The herald unit's driver, over a golden node with a golden herald unit."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -15,6 +16,7 @@ from quantacore.gateware.layouts.herald import (
     Outcome,
     count_index,
 )
+from quantacore.gateware.layouts.peer import PeerStatus
 from quantacore.host.driver import herald as driver
 from quantacore.host.driver.herald import (
     FLAG_ERRORS,
@@ -27,6 +29,7 @@ from quantacore.host.driver.herald import (
     TablesDifferError,
 )
 from quantacore.host.driver.node import Node
+from quantacore.host.driver.peers import PeerSilentError, PeersMissingError
 from quantacore.host.herald.plan import PlanError, read_plan
 from quantacore.host.herald.records import (
     Verdicts,
@@ -379,6 +382,65 @@ def test_verdicts_that_another_driver_read():
                 await sequencer.marks()
             herald.feed(np.concatenate(sequencer.other_records))
         assert (await herald.verdicts()).attempts.tolist() == [1_000_001]
+
+    on_herald(scenario)
+
+
+# Peers and virtual channels.
+
+STATION = {**read_plan("entangle").source, "role": "station",
+           "peers": {"ports": [1], "start_delay": "2us"},
+           "virtual": {"both": {"kind": "coincidence", "of": ["c", "d"], "window": "4ns"}}}
+
+
+def test_peers_that_a_build_lacks():
+    async def scenario(herald, golden):
+        with pytest.raises(PlanError, match=r"\$.peers: this node was built without ports"):
+            await herald.configure(STATION)
+        with pytest.raises(PeersMissingError, match="lanes=8"):
+            await herald.node.peers.ports()
+
+    on_herald(scenario)
+
+
+def test_a_peer_that_does_not_answer():
+    async def scenario(herald, golden):
+        await herald.configure(STATION)
+        assert golden.get("peers.control") == 2 and golden.get("peers.start_delay") == 250
+        assert golden.get("virtual.window", 0) == 4096
+        peers = herald.node.peers
+        golden.set("peers.received", 3, 1)
+        with pytest.raises(PeerSilentError, match=r"(?s)the peer on port 1 in 0.001 s .port 1: 3 "
+                                                  r"messages came.*Is the line there"):
+            await peers.wait_up(0.001)
+        golden.set("peers.status", PeerStatus.const({"up": 1, "own": 5, "other": 9}).as_bits(), 1)
+        golden.set("peers.round_trip", 1250, 1)
+        golden.set("peers.session_triggers", 7, 1)
+        port = (await peers.wait_up())[1]
+        assert port.up and port.enabled and port.round_trip_s == pytest.approx(10e-6)
+        counts = await peers.counts()
+        assert counts.agrees(dataclasses.replace(counts, session_started=5, session_missed=2), 1)
+        assert not counts.agrees(counts, 1)
+        await peers.clear()
+        await peers.restart()
+        await peers.check_flags()
+        golden.set("peers.flags", 1)
+        with pytest.raises(PeerSilentError, match=r"clear_flags\(\) forgets it"):
+            await peers.check_flags()
+        # Alone again.
+        await herald.configure("entangle")
+        assert golden.get("peers.control") == 0 and golden.get("virtual.window", 0) == 0
+
+    on_herald(scenario, peers=True)
+
+
+def test_histogram_of_a_virtual_channel():
+    async def scenario(herald, golden):
+        await herald.node.histogram.configure(start=0, stop=35, bin_s=1e-9)
+        assert herald.node.regs.histogram.control.register.type.from_bits(
+            golden.get("histogram.control")).stop_channel == 35
+        with pytest.raises(ValueError, match="Stop channel must be 0 to 7, not 36"):
+            await herald.node.histogram.configure(start=0, stop=36, bin_s=1e-9)
 
     on_herald(scenario)
 
