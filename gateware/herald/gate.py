@@ -13,6 +13,7 @@ __all__ = ["WindowGate"]
 
 #: Ticks from the first one in which a window may open, in which edges are known by a mark.
 _MARKED = 2
+_HALF = TICK_BITS // 2
 
 
 class WindowGate(wiring.Component):
@@ -92,13 +93,15 @@ class WindowGate(wiring.Component):
                                      init=1 << (samples - 1))
                 with m.If(write):
                     m.d.sync += [at.eq(tick), mark.eq(marks), thermometer.eq(behind)]
-                next_, hit = Signal(name=f"{name}_next_{i}"), Signal(name=f"{name}_now_{i}")
-                was = Signal(name=f"{name}_past_{i}")
+                halves = Signal(2, name=f"{name}_next_{i}")
+                hit, was = Signal(name=f"{name}_now_{i}"), Signal(name=f"{name}_past_{i}")
                 m.d.sync += [
-                    next_.eq(counting & (at == count)), was.eq(was | hit),
-                    hit.eq(next_ | (self.begin & mark[0]) | (begun & mark[1])),
+                    halves.eq(Cat(counting & (at[:_HALF] == count[:_HALF]),
+                                  at[_HALF:] == count[_HALF:])),
+                    hit.eq(halves.all() | (self.begin & mark[0]) | (begun & mark[1])),
+                    was.eq(was | hit),
                 ]
-                hits += [next_, hit]
+                hits += [halves, hit]
                 past.append(was)
                 from_edge.append(was.replicate(samples) | (hit.replicate(samples) & thermometer))
             # A window that closes before it can open is off; so it is until it is written.

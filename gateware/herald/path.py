@@ -143,28 +143,32 @@ class HeraldPath(wiring.Component):
         m.submodules.times = times = ClickTimes(detectors=channels)
         m.submodules.sites = sites = Sites()
 
-        # Table words, and window edges in samples, rounded up.
-        write, write_valid = Signal(TableWrite), Signal()
-        m.d.sync += [write.eq(self.tables.payload), write_valid.eq(self.tables.valid)]
-        of = {table: Signal(name=f"write_{table.name.lower()}") for table in HeraldTable}
-        m.d.comb += [strobe.eq(write_valid & (write.table == table))
-                     for table, strobe in of.items()]
-        edge = Signal(TICK_BITS + exact_log2(samples))
-        early, opens, closes = Signal(), Signal(CELLS), Signal(CELLS)
+        # Table words, and window edges in samples, rounded up. Where they go is found a tick before
+        # they are written.
+        write, write_valid, word = Signal(TableWrite), Signal(), Signal(32)
+        m.d.sync += [write.eq(self.tables.payload), write_valid.eq(self.tables.valid),
+                     word.eq(write.data)]
+
+        def strobes(table, number):
+            one = Signal(number, name=f"write_{table.name.lower()}")
+            here = write_valid & (write.table == table)
+            m.d.sync += one.eq(Cat(here & (write.index == i) for i in range(number)))
+            return one
+
+        opens, closes = strobes(HeraldTable.OPEN, CELLS), strobes(HeraldTable.CLOSE, CELLS)
+        edge, early = Signal(TICK_BITS + exact_log2(samples)), Signal()
         sample_eighths = EIGHTHS // samples
         m.d.sync += [
             edge.eq((write.data[:WINDOW_BITS] + sample_eighths - 1) >> exact_log2(sample_eighths)),
             early.eq(write.data[:WINDOW_BITS] < WINDOW_LEAD * EIGHTHS),
-        ]
-        for i in range(CELLS):
-            m.d.sync += [opens[i].eq(of[HeraldTable.OPEN] & (write.index == i)),
-                         closes[i].eq(of[HeraldTable.CLOSE] & (write.index == i))]
-        m.d.comb += [
-            timer.write.eq(of[HeraldTable.DECIDE] & (write.index[WINDOWS:] == 0)),
+            timer.write.eq(write_valid & (write.table == HeraldTable.DECIDE)
+                           & (write.index[WINDOWS:] == 0)),
             timer.write_index.eq(write.index), timer.write_data.eq(write.data),
+        ]
+        m.d.comb += [
             matcher.write_valid.eq(write_valid), matcher.write.eq(write),
-            sites.write.eq(Cat(of[HeraldTable.SITE] & (write.index == i) for i in range(SITES))),
-            sites.entry.eq(SiteEntry(write.data[:SiteEntry.as_shape().size])),
+            sites.write.eq(strobes(HeraldTable.SITE, SITES)),
+            sites.entry.eq(SiteEntry(word[:SiteEntry.as_shape().size])),
         ]
 
         # Where the reference is, and its edges.

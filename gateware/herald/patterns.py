@@ -55,6 +55,7 @@ class PatternMatcher(wiring.Component):
     -------
     write_valid : In(1), write : In(TableWrite)
         Tables ``ACCEPT``, ``CONTRIBUTION``, ``COUNT`` and ``PATTERN``; others are not looked at.
+        A word acts two ticks later.
     start : In(1), windows : In(4)
         An attempt starts, with these windows: the patterns that may take part are known in the
         next tick.
@@ -83,15 +84,21 @@ class PatternMatcher(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        index, word = self.write.index, self.write.data
+        # Where a word goes is found a tick before it is written.
+        index, word = Signal(4), Signal.like(self.write.data)
+        m.d.sync += [index.eq(self.write.index), word.eq(self.write.data)]
 
-        def table(kind, name, *, width, number=0, reads=1):
-            """Entries 16 * number and 15 more of a table; read ports."""
-            write, read = table_memory(m, name, width=width, depth=16, reads=reads)
+        def strobe(kind, condition, name):
+            now = Signal(name=f"write_{name}")
+            m.d.sync += now.eq(self.write_valid & (self.write.table == kind) & condition)
+            return now
+
+        def table(kind, name, *, width, number=0):
+            """Entries 16 * number and 15 more of a table; its read port."""
+            write, (read,) = table_memory(m, name, width=width, depth=16)
             m.d.comb += [
-                write.addr.eq(index[:4]), write.data.eq(word),
-                write.en.eq(self.write_valid & (self.write.table == kind)
-                            & (index[4:] == number)),
+                write.addr.eq(index), write.data.eq(word),
+                write.en.eq(strobe(kind, self.write.index[4:] == number, name)),
             ]
             return read
 
@@ -99,9 +106,9 @@ class PatternMatcher(wiring.Component):
         accepted, parts = [], [[] for _ in range(COUNT_SETS)]
         for i in range(self.detectors):
             combination = self.cells_1[i * WINDOWS:(i + 1) * WINDOWS]
-            (accept,) = table(HeraldTable.ACCEPT, f"accept_{i}", width=PATTERNS, number=i)
-            (adds,) = table(HeraldTable.CONTRIBUTION, f"contribution_{i}",
-                            width=COUNT_SETS * _PART_BITS, number=i)
+            accept = table(HeraldTable.ACCEPT, f"accept_{i}", width=PATTERNS, number=i)
+            adds = table(HeraldTable.CONTRIBUTION, f"contribution_{i}",
+                         width=COUNT_SETS * _PART_BITS, number=i)
             m.d.comb += [accept.addr.eq(combination), adds.addr.eq(combination)]
             accepted.append(accept.data)
             for k, part in enumerate(parts):
@@ -110,8 +117,7 @@ class PatternMatcher(wiring.Component):
         takes_part, early = Signal(PATTERNS), Signal(PATTERNS)
         for i in range(PATTERNS):
             enabled, needs = Signal(name=f"enabled_{i}"), Signal(WINDOWS, name=f"needs_{i}")
-            with m.If(self.write_valid & (self.write.table == HeraldTable.PATTERN)
-                      & (index == i)):
+            with m.If(strobe(HeraldTable.PATTERN, self.write.index == i, f"pattern_{i}")):
                 m.d.sync += [enabled.eq(entry.enabled), needs.eq(entry.windows),
                              early[i].eq(entry.early)]
             with m.If(self.start):
@@ -130,7 +136,7 @@ class PatternMatcher(wiring.Component):
                 halves.append(half_2)
             total = Signal(6, name=f"total_{k}")
             m.d.comb += total.eq(halves[0] + halves[1])
-            (count,) = table(HeraldTable.COUNT, f"count_{k}", width=PATTERNS, number=k)
+            count = table(HeraldTable.COUNT, f"count_{k}", width=PATTERNS, number=k)
             m.d.comb += count.addr.eq(
                 total[:_SUM_BITS] | total[_SUM_BITS:].any().replicate(_SUM_BITS))
             counted.append(count.data)
@@ -159,10 +165,10 @@ class PatternMatcher(wiring.Component):
         # The codes of all four are looked up while it is found out which it is.
         codes = []
         for i, place in enumerate(places):
-            (code,) = table(HeraldTable.PATTERN, f"code_{i}", width=PatternEntry)
+            code = table(HeraldTable.PATTERN, f"code_{i}", width=PatternEntry)
             m.d.comb += code.addr.eq(Cat(place, C(i, 2)))
             codes.append(PatternEntry(code.data).code)
-        (pauli,) = table(HeraldTable.PATTERN, "pauli", width=PatternEntry)
+        pauli = table(HeraldTable.PATTERN, "pauli", width=PatternEntry)
         m.d.comb += [
             self.code_3.eq(Mux(self.found_3, Array(codes)[group], 0)),
             pauli.addr.eq(self.pauli_index), self.pauli.eq(PatternEntry(pauli.data).pauli),

@@ -167,23 +167,24 @@ class AttemptTimer(wiring.Component):
 
         # What is not live is not decided. `within` is not undone by an abort or a start, but by
         # what ends the attempt, be it told or not: up to the word that the next one begins with.
-        kill, done, over, ends = Signal(), Signal(), Signal(), Signal()
+        kill, done, over_2, ends = Signal(), Signal(), Signal(), Signal()
         missing_2, double_2, within_2, begun_2 = Signal(), Signal(), Signal(), Signal()
-        last_3, missing_3, double_3 = Signal(), Signal(), Signal()
+        over_3, missing_3, double_3 = Signal(), Signal(), Signal()
         m.d.comb += [
-            kill.eq(self.start | self.abort), over.eq(closes | missing | double),
-            done.eq(live_3 & (self.found_3 | last_3 | missing_3 | double_3)),
-            ends.eq(self.within_3 & (self.found_3 | last_3 | missing_3 | double_3) & ~begun_2),
+            kill.eq(self.start | self.abort), over_2.eq(self.last_2 | self.void_2),
+            done.eq(live_3 & (self.found_3 | over_3)),
+            ends.eq(self.within_3 & (self.found_3 | over_3) & ~begun_2),
             self.void_2.eq(missing_2 | double_2), self.decides_3.eq(done & ~kill),
         ]
         m.d.sync += [
-            active_1.eq(self.start | (active_1 & ~over & ~self.abort & ~done)),
-            live_2.eq(active_1 & ~kill & ~done), live_3.eq(live_2 & ~kill & ~done),
-            begun_2.eq(begun), within_2.eq(active_1 & ~(ends & ~begun)),
+            active_1.eq(self.start | (active_1 & (begun | ~over_2) & ~self.abort & ~done)),
+            live_2.eq(active_1 & (begun | ~over_2) & ~kill & ~done),
+            live_3.eq(live_2 & ~kill & ~done),
+            begun_2.eq(begun), within_2.eq(active_1 & (begun | ~(ends | over_2))),
             self.within_3.eq(within_2 & ~ends),
             self.timed_2.eq(~by_reference | found_before | found),
             self.last_2.eq(closes), missing_2.eq(missing), double_2.eq(double),
-            last_3.eq(self.last_2), missing_3.eq(missing_2), double_3.eq(double_2),
+            over_3.eq(over_2), missing_3.eq(missing_2), double_3.eq(double_2),
             self.decided.eq(self.decides_3), self.missing.eq(missing_3),
             self.double.eq(double_3),
         ]
