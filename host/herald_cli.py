@@ -13,6 +13,8 @@ _DEFAULT_PORT = "virtual:?channels=8&samples=8&fine=no&train=no&sequencer=8&hera
 _PATIENCE_S = 10.0
 #: Between two looks at the counts, in seconds of the node's time.
 _LOOK_S = 0.002
+#: Looks for records after the end.
+_LAST_LOOKS = 200
 
 _port_option = click.option(
     "--port", "-p", metavar="URL", default=_DEFAULT_PORT, envvar="QUANTACORE_PORT",
@@ -399,9 +401,10 @@ async def _run(plan, image, port, takeover, values, timeout, pair, bin_ns):
                     rates.append({"seconds": since, "attempts_hz": rate.attempts_hz,
                                   "succeeded_hz": rate.succeeded_hz, "clicks": rate.clicks})
                     bars.update(task, description=_live(unit, await unit.status(), rate, counts))
+                # First, since it stops the tagger, whose records would not end.
+                histograms = [await _read_histogram(node, pair)] if pair else []
                 await _last_records(sequencer, take)
                 verdicts.append(await unit.verdicts())
-                histograms = [await _read_histogram(node, pair)] if pair else []
             flags = await unit.flags()
             identity = node.identity
     matrix, totals = Verdicts.join(verdicts).matrix()
@@ -417,12 +420,15 @@ async def _run(plan, image, port, takeover, values, timeout, pair, bin_ns):
 
 
 async def _last_records(sequencer, take):
-    """Take what is still on its way: until nothing came twice."""
+    """Take what is still on its way: until nothing came twice. Whoever tags all the time would
+    send for ever; then it is what has come by now."""
     quiet = 0
-    while quiet < 2:
+    for _ in range(_LAST_LOOKS):
         await sequencer.marks()
         quiet = 0 if sequencer.other_records else quiet + 1
         take()
+        if quiet == 2:
+            break
 
 
 def _live(unit, status, rate, counts):

@@ -19,6 +19,7 @@ from quantacore.host.driver.herald import (
     MissingReferenceError,
     PlanWarning,
 )
+from quantacore.host.driver.peers import PeerSilentError
 from quantacore.host.herald.plan import PlanError
 from quantacore.host.herald.records import Verdicts
 from quantacore.host.herald.run import HeraldRun
@@ -26,7 +27,8 @@ from quantacore.sim.bench.cosim import seed_from_environment
 from quantacore.sim.node.transport import VirtualTransport
 
 #: One build for all tests.
-NODE = dict(channels=2, samples=4, fine=False, train=False, sequencer=2, herald=True)
+NODE = dict(channels=2, samples=4, fine=False, train=False, sequencer=2, herald=True,
+            lanes=1)
 FAILED, VOID, LIMIT, AGAIN, REFUSED = 11, 12, 13, 14, 15
 PLAN = {
     "format": "quantacore-herald-1",
@@ -317,6 +319,23 @@ def test_a_saturated_detector_backs_off(node):
     assert Run(node, [{}]).codes == [FAILED]  # more than a millisecond later
 
 
+def test_a_peer_that_never_answers(node):
+    node.herald.configure(changed(role="station", peers={"ports": [0], "quiet": "16us"}))
+    with pytest.raises(PeerSilentError, match=r"the peer on port 0 in 0.001 s .port 0: 0 messages"):
+        node.peers.wait_up(0.001)
+    port = node.peers.ports()[0]
+    assert port.enabled and not port.up and port.sent > 0 and port.received == 0
+    # Attempts don't hang: the program is told.
+    run = Run(node, [{0: [120], 1: [220]}])
+    assert run.codes == [REFUSED]
+    counts = node.herald.counts()
+    assert counts.attempts == counts.succeeded == 0 and counts.refused == 1
+    assert node.peers.counts().triggers == 0
+    # Alone again.
+    node.herald.configure(PLAN)
+    assert Run(node, [{0: [120], 1: [220]}]).codes == [1]
+
+
 def test_a_unit_that_is_off_refuses(node):
     node.herald.configure(PLAN, enable=False)
     assert node.herald.status().refuses == ("off",)
@@ -360,7 +379,7 @@ def test_command_line_on_a_node(tmp_path):
     program = tmp_path / "attempts.qcs"
     program.write_text(PROGRAM.format(windows=3))
     port = (f"virtual:?{'&'.join(f'{name}={value}' for name, value in NODE.items())}"
-            f"&source=poisson:2e7,ch0;poisson:2e7,ch1")
+            f"&source=poisson:2e6,ch0;poisson:2e6,ch1")
 
     def call(*arguments):
         result = CliRunner().invoke(quantacore, ["herald", *map(str, arguments), "--port", port])
