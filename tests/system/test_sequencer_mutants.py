@@ -13,8 +13,6 @@ MODULE = Path(__file__).parents[1] / "cosim" / "cocotb_sequencer.py"
 _PACKAGE = "quantacore.gateware.sequencer"
 #: Bug: module, what stands there once, and what is to stand there.
 MUTANTS = {
-    "the second tick is that of a word not issued yet": (
-        "engine", "stays.eq(go & ~take & ~is_illegal)", "stays.eq(go & ~is_illegal)"),
     "a verdict just before the timeout lets the next word through": (
         "engine", "due & ~waits & ~until", "due & ~waiting & ~until"),
     "a time has a dwell": (
