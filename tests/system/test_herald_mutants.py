@@ -20,7 +20,8 @@ _PACKAGE = "quantacore.gateware.herald"
 #: Bug: module, what stands there once, and what is to stand there.
 MUTANTS = {
     "a reference of the last attempt opens windows": (
-        "timer", "[found_before.eq(0), self.counting.eq(0)]", "[self.counting.eq(0)]"),
+        "timer", "[found_before.eq(0), self.begin.eq(0), counting.eq(0)]",
+        "[self.begin.eq(0), counting.eq(0)]"),
     "two references in a word are one": (
         "timer", "(found_before | (found & several(edges)))", "found_before"),
     "a reference in the last word in which it may come is missing": (

