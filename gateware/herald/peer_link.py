@@ -50,7 +50,7 @@ class PeerLink(wiring.Component):
         ticks, and when ``news`` was high.
     news : In(1)
     trigger : In(1)
-        ``say`` goes out in this tick. Only if ``idle``.
+        ``say`` goes out in this tick. Only with ``hold``, and if ``idle``.
     hold : In(1)
         Begin no other message.
     up : Out(1)
@@ -100,21 +100,21 @@ class PeerLink(wiring.Component):
 
         # What came, and a tick later whose it is.
         came, message = Signal(), Signal(PeerMessage)
-        from_other, to_own, from_some = Signal(), Signal(), Signal()
+        to_own, fits, from_other = Signal(), Signal(), Signal()
+        is_ping, is_echo = Signal(), Signal()
         rx = self.rx.payload
+        mine, theirs = rx.receiver == self.own, rx.sender == self.other
         m.d.sync += [
-            came.eq(self.rx.valid & active), message.eq(rx),
-            from_other.eq(rx.sender == self.other), to_own.eq(rx.receiver == self.own),
+            came.eq(self.rx.valid & active & (rx.sender != 0)), message.eq(rx),
+            to_own.eq(mine), from_other.eq(theirs), fits.eq(mine & theirs),
+            is_ping.eq(rx.kind == PeerKind.PING), is_echo.eq(rx.kind == PeerKind.ECHO),
         ]
-        m.d.comb += from_some.eq(message.sender != 0)
-        fits = from_other & to_own
-        is_ping, is_echo = message.kind == PeerKind.PING, message.kind == PeerKind.ECHO
 
         # The session. In the tick after a change of numbers nothing is believed, for it was
         # compared with the old ones.
         changed, drop, begin, late = Signal(), Signal(), Signal(), Signal()
         next_own = Mux(self.own.all(), 1, self.own + 1)
-        good = came & ~changed & from_some
+        good = came & ~changed
         echoed = good & is_echo & to_own
         accepted = good & fits & self.up
         m.d.comb += [
@@ -140,7 +140,7 @@ class PeerLink(wiring.Component):
         with m.If(good & self.up & ~fits):
             m.d.sync += self.foreign.eq(1)
         m.d.comb += [
-            self.heard.valid.eq(accepted & ~is_ping & ~is_echo & ~drop),
+            self.heard.valid.eq(accepted & ~is_ping & ~is_echo),
             self.heard.payload.eq(message),
         ]
 
@@ -177,11 +177,12 @@ class PeerLink(wiring.Component):
         free, sent = Signal(), PeerMessage(self.message)
         reply = PeerEcho(self.message)
         m.d.comb += [
-            free.eq(self.idle & ~self.hold & ~drop & ~changed),
+            free.eq(self.idle & ~self.hold),
             sent.eq(self.say), sent.sender.eq(self.own), sent.receiver.eq(self.other),
         ]
-        with m.If(self.trigger):
-            m.d.comb += self.send.eq(1)
+        # Under `hold` there is nothing but the trigger: what is sent hangs on `hold` alone.
+        with m.If(self.hold):
+            m.d.comb += self.send.eq(self.trigger)
         with m.Elif(echo_due):
             m.d.comb += [self.send.eq(free), reply.kind.eq(PeerKind.ECHO),
                          reply.number.eq(echo_number), reply.held.eq(held)]
