@@ -6,7 +6,6 @@ prover but the decoding of words.
 
 import math
 import random
-import time
 
 import pytest
 
@@ -396,12 +395,11 @@ def test_intervals_of_waits():
     assert proof.entries["main"].ticks == (1 + isa.VERDICT_TICKS, latest)
 
 
-def test_a_billion_turns_take_no_longer_than_three():
+def test_a_billion_turns_are_not_gone_through():
     text = ("loop 1000\nloop 1000\nloop 1000\npulse 0, w, 0.5\npulse 1, w, 0.5\n"
             "tag 1 for 1us\nadd r1, r1, 3\nend\nend\nend\nhalt")
-    began = time.perf_counter()
+    # One after the other they would take hours.
     proof = proof_of(text)
-    assert time.perf_counter() - began < 1
     assert proof.ok and proof.events[0] > 4 * 10**9
     assert proof.entries["main"].marks == (10**9, 10**9)
     assert proof.entries["main"].pulses[0] == (10**9, 10**9)

@@ -1,6 +1,5 @@
 """The golden interpreter, instruction by instruction, with ticks worked out by hand."""
 
-import time
 
 import pytest
 
@@ -742,16 +741,13 @@ def test_programs_share_a_memory():
         assert model.stopped - T == length
 
 
-def test_model_is_fast_and_skips_idle_ticks():
+def test_model_skips_idle_ticks():
     add = encode(Op.ALU, dwell=D, function=AluFunction.ADD, immediate=1, value=1, ra=1, rd=1)
     program = [loop(5, 40_000), nop((1 << 40) + 1), encode(Op.PULSE, dwell=1), add,
                encode(Op.SET, dwell=1), nop(1), HALT]
     model = SequencerModel(program)
     model.start(0, World())
-    before = time.perf_counter()
+    # Tick by tick this would never end.
     model.advance(FOREVER)
-    speed = len(model.commands) / (time.perf_counter() - before)
-    print(f"{speed:.3g} instructions/s")
     assert model.registers[1] == 40_000
-    # Some 1.5e6 on a quiet machine; this one may be busy.
-    assert speed > 1e5
+    assert model.stopped > 40_000 << 40
