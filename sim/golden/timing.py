@@ -289,6 +289,9 @@ class TimingModel:
                     # The last chance to fire is in this very clock.
                     self._at(clock, 8, self._disarm, i, trigger)
         elif name == "sync_next":
+            old = self._syncs[index]
+            if old is not None and old["hit"] <= clock + 1:
+                self._at(old["hit"], 1, self._last_sync, index, old)
             self._syncs[index] = {"since": clock, "next": value, "not_before": clock + 2,
                                   "fresh": True}
             self._plan_sync(index)
@@ -352,16 +355,26 @@ class TimingModel:
             self._raise("sync_late")
             self._syncs[i] = None
             return
+        self._sync_pulse(i, clock)
+        sync["fresh"] = False
+        sync["next"] += self._settings["sync_period"][i]
+        sync["not_before"] = clock + layout.SYNC_RECOVERY
+        self._plan_sync(i)
+
+    def _sync_pulse(self, i, clock):
         width = self._settings["sync_width"][i]
         if width:
             if self._sync_ends[i] <= clock:
                 self.changes.append((clock, f"sync{i}", 1))
             self._sync_ends[i] = clock + width
             self._at(clock + width, 2, self._sync_end, i)
-        sync["fresh"] = False
-        sync["next"] += self._settings["sync_period"][i]
-        sync["not_before"] = clock + layout.SYNC_RECOVERY
-        self._plan_sync(i)
+
+    def _last_sync(self, i, sync):
+        """The pulse that was on its way when the output was started anew."""
+        if sync["fresh"] and self.clock == sync["not_before"]:
+            self._raise("sync_late")
+        else:
+            self._sync_pulse(i, self.clock)
 
     def _sync_end(self, i):
         if self._sync_ends[i] == self.clock:

@@ -465,6 +465,18 @@ async def commands_while_disciplining(dut):
 
 
 @cocotb.test()
+async def sync_outputs_start_anew_in_any_tick(dut):
+    """Also in the tick before a pulse, which is on its way then."""
+    bench = await start(dut)
+    await bench.write("sync_period", 25, 0)
+    await bench.write("sync_width", 3, 0)
+    for offset in range(30):
+        await bench.write("sync_next", bench.model.virtual_at(bench.clock) // 2**44 + 40, 0)
+        await bench.step(70 + offset)
+        bench.check()
+
+
+@cocotb.test()
 async def random_jitter_loss_and_glitches(dut):
     seed = seed_from_environment()
     rng = random.Random(seed)
