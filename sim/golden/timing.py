@@ -289,14 +289,11 @@ class TimingModel:
                     # The last chance to fire is in this very clock.
                     self._at(clock, 8, self._disarm, i, trigger)
         elif name == "sync_next":
-            old = self._syncs[index]
-            if old is not None and old["hit"] <= clock + 1:
-                self._at(old["hit"], 1, self._last_sync, index, old)
-            self._syncs[index] = {"since": clock, "next": value, "not_before": clock + 2,
-                                  "fresh": True}
-            self._plan_sync(index)
+            sync = {"since": clock, "next": value, "not_before": clock + 2, "fresh": True}
+            # A pulse of what it was before still comes in the next clock.
+            self._at(clock + 1, 8, self._start_sync, index, sync)
             if not self._settings["sync_period"][index]:
-                self._at(clock + 2, 8, self._stop_sync, index, self._syncs[index])
+                self._at(clock + 2, 8, self._stop_sync, index, sync)
         elif name == "sync_period" and not value and self._syncs[index] is not None:
             self._at(clock + 2, 8, self._stop_sync, index, self._syncs[index])
 
@@ -343,6 +340,10 @@ class TimingModel:
         if self._triggers[i] is trigger:
             self._triggers[i] = None
 
+    def _start_sync(self, i, sync):
+        self._syncs[i] = sync
+        self._plan_sync(i)
+
     def _plan_sync(self, i):
         sync = self._syncs[i]
         sync["hit"] = self._reaches(sync["next"], max(sync["not_before"], self.clock))
@@ -355,26 +356,16 @@ class TimingModel:
             self._raise("sync_late")
             self._syncs[i] = None
             return
-        self._sync_pulse(i, clock)
-        sync["fresh"] = False
-        sync["next"] += self._settings["sync_period"][i]
-        sync["not_before"] = clock + layout.SYNC_RECOVERY
-        self._plan_sync(i)
-
-    def _sync_pulse(self, i, clock):
         width = self._settings["sync_width"][i]
         if width:
             if self._sync_ends[i] <= clock:
                 self.changes.append((clock, f"sync{i}", 1))
             self._sync_ends[i] = clock + width
             self._at(clock + width, 2, self._sync_end, i)
-
-    def _last_sync(self, i, sync):
-        """The pulse that was on its way when the output was started anew."""
-        if sync["fresh"] and self.clock == sync["not_before"]:
-            self._raise("sync_late")
-        else:
-            self._sync_pulse(i, self.clock)
+        sync["fresh"] = False
+        sync["next"] += self._settings["sync_period"][i]
+        sync["not_before"] = clock + layout.SYNC_RECOVERY
+        self._plan_sync(i)
 
     def _sync_end(self, i):
         if self._sync_ends[i] == self.clock:
