@@ -120,7 +120,7 @@ class AttemptRecords(wiring.Component):
         take = Signal()
         m.d.sync += attempt_waits.eq(due)
         m.d.sync += [
-            attempt.number.eq(Mux(within, self.number, 0)),
+            attempt.number.eq(Mux(within, self.number, 0)), attempt.pause.eq(~within),
             attempt.coarse.eq(Mux(within, started, paused)),
         ]
         new = Signal(HeraldRecord)
@@ -141,7 +141,7 @@ class AttemptRecords(wiring.Component):
         record = Signal(64)
         m.d.comb += write.eq(attempt_waits | herald_waits)
         with m.If(attempt_waits):
-            m.d.comb += record.eq(Cat(first.coarse, first.number, gap,
+            m.d.comb += record.eq(Cat(first.coarse, first.number, first.pause, gap,
                                       C(HeraldRecordKind.ATTEMPT.value, 4)))
         with m.Else():
             m.d.comb += record.eq(Cat(herald.clicked, herald.number, herald.pattern,

@@ -66,7 +66,7 @@ ARM_TICKS = 4
 #: ``LDT`` of a cell that was not clicked: the most negative number.
 NO_CLICK = -(1 << 31)
 #: Bits of an attempt's number in its record.
-ATTEMPT_BITS = 24
+ATTEMPT_BITS = 23
 #: Records of attempts and verdicts that may wait for the record stream.
 RECORD_DEPTH = 64
 #: Attempts after which there is a record even if nothing clicked, so that numbers never wrap
@@ -255,14 +255,16 @@ class HeraldRecordKind(enum.Enum, shape=4):
 class AttemptRecord(data.Struct):
     """All edges from here on, up to the next such record's time, are in this attempt.
 
-    There is one for each attempt, and for each pause between attempts (number 0), in which a level
-    changed, and one every :data:`HEARTBEAT_ATTEMPTS` attempts.
+    There is one for each attempt, and for each pause between attempts, in which a level changed,
+    and one every :data:`HEARTBEAT_ATTEMPTS` attempts.
     """
 
     #: Lowest bits of the tick of its start.
     coarse: 32
-    #: Lowest bits of its number; attempts count from 1.
+    #: Lowest bits of its number; attempts count from 1. 0 for a pause.
     number: ATTEMPT_BITS
+    #: There is no attempt from here on.
+    pause: 1
     #: Records lost before this one, at most 15.
     lost: 4
     kind: HeraldRecordKind

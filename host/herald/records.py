@@ -113,7 +113,7 @@ def decode_verdicts(records, state=None):
     """Verdicts of one batch of a stream.
 
     A record holds the lowest 16 bits of its attempt's number. What is above them is counted along
-    the stream, and taken from the records of attempts between them, which hold 24 bits; the node
+    the stream, and taken from the records of attempts between them, which hold 23 bits; the node
     sends one for each attempt in which something clicked.
 
     Parameters
@@ -131,10 +131,11 @@ def decode_verdicts(records, state=None):
     records = np.ascontiguousarray(records, np.uint64)
     kinds = records >> _KIND
     is_verdict = kinds == np.uint64(HeraldRecordKind.HERALD.value)
-    number = records >> _ATTEMPT["number"][0] & _ATTEMPT["number"][1]
-    # Number 0 is a pause; after 2**24 attempts an attempt may have these bits too, and then it is
-    # one of the many whose place the others tell.
-    is_attempt = (kinds == np.uint64(HeraldRecordKind.ATTEMPT.value)) & (number != 0)
+    place, mask = _ATTEMPT["pause"]
+    is_attempt = ((kinds == np.uint64(HeraldRecordKind.ATTEMPT.value))
+                  & (records >> place & mask == 0))
+    place, mask = _ATTEMPT["number"]
+    number = records >> place & mask
     place, mask = _HERALD["number"]
     number = np.where(is_verdict, records >> place & mask, number)
     keep = is_verdict | is_attempt
@@ -153,7 +154,7 @@ def _forward(steps, size, back):
 
 
 def _numbers(low, wide, state):
-    """Whole numbers of attempts: ``low`` has 24 bits where ``wide``, else 16."""
+    """Whole numbers of attempts: ``low`` has 23 bits where ``wide``, else 16."""
     if not len(low):
         return low
     steps = _forward(np.diff(low % _LOW, prepend=state.number % _LOW), _LOW, _BACK)

@@ -1,4 +1,5 @@
-"""Attempts of the herald unit: which tag belongs to which, and how each ended.
+"""Attempts of the herald unit: which tag belongs to which. How each ended is told by
+:mod:`quantacore.host.herald.records`.
 
 All of it works on the whole stream: a tag may come before or after the record of its attempt.
 """
@@ -18,8 +19,7 @@ from quantacore.gateware.layouts.tags import FINE_BITS, LossCause
 from quantacore.gateware.layouts.virtual import FIRST_VIRTUAL
 from quantacore.host.tags.decode import TagStreamError
 
-__all__ = ["UNKNOWN", "Attempts", "Verdicts", "decode_attempts", "decode_verdicts",
-           "attempt_numbers", "event_ids"]
+__all__ = ["UNKNOWN", "Attempts", "decode_attempts", "attempt_numbers", "event_ids"]
 
 #: Number of the attempt of a tag where records were lost.
 UNKNOWN = -1
@@ -32,7 +32,6 @@ def _places(struct):
 
 _ATTEMPT, _HERALD = _places(AttemptRecord), _places(HeraldRecord)
 _COARSE_BITS = int(_ATTEMPT["coarse"][1]).bit_length()
-_NUMBER_BITS = int(_HERALD["number"][1]).bit_length()
 #: Ticks by which the order of records and tags in the stream may be off: queues, delays.
 _SKEW = 1 << 24
 
@@ -73,34 +72,6 @@ class Attempts:
         return numbers[np.searchsorted(self.ticks << FINE_BITS, times, side="right")]
 
 
-@dataclass(kw_only=True)
-class Verdicts:
-    """How attempts ended, in their order: those of which the node sends records.
-
-    Attributes
-    ----------
-    numbers : numpy.ndarray
-        int64.
-    clicked : numpy.ndarray
-        uint32, a bit for each cell (detector, window).
-    outcomes : numpy.ndarray
-        uint8, :class:`~quantacore.gateware.layouts.herald.Outcome`.
-    patterns : numpy.ndarray
-        uint8, the pattern that held where there was success.
-    lost : numpy.ndarray
-        int64, records of the herald unit lost before each one; 15 stands for 15 or more.
-    """
-
-    numbers: np.ndarray
-    clicked: np.ndarray
-    outcomes: np.ndarray
-    patterns: np.ndarray
-    lost: np.ndarray
-
-    def __len__(self):
-        return len(self.numbers)
-
-
 def _columns(state):
     records, after = state.herald_records()
     kinds = records >> _ATTEMPT["kind"][0]
@@ -111,14 +82,14 @@ def _fields(records, places):
     return {name: (records >> at & mask).astype(np.int64) for name, (at, mask) in places.items()}
 
 
-def _unwrapped(numbers):
-    """Whole numbers of attempts from their lowest bits; pauses stay 0.
+def _unwrapped(numbers, pauses):
+    """Whole numbers of attempts from their lowest bits; 0 for pauses.
 
     Numbers grow by far less than half of what the bits hold, for there are heartbeats; where they
     grow by more, or fall, the count was cleared.
     """
     whole = numbers.copy()
-    attempts = np.flatnonzero(numbers)
+    attempts = np.flatnonzero(~pauses)
     if len(attempts):
         low = numbers[attempts]
         step = np.diff(low, prepend=low[0])
@@ -184,40 +155,8 @@ def decode_attempts(state, times):
     ahead_of = np.cumsum(is_attempt) - is_attempt
     unknown = np.zeros(len(coarse) + 1, bool)
     unknown[ahead_of[lost > 0]] = True
-    return Attempts(ticks=ticks, numbers=_unwrapped(columns["number"]), unknown=unknown[1:],
-                    first_unknown=bool(unknown[0]))
-
-
-def decode_verdicts(state):
-    """The verdicts of a stream: :class:`Verdicts`.
-
-    A record has the lowest 16 bits of its attempt's number; the others come from the records
-    ahead of it, of which there is at least one every 32767 attempts, because an attempt in which
-    something clicked has an attempt's record too.
-
-    Parameters
-    ----------
-    state : DecodeState
-        After the last batch.
-    """
-    records, _, is_attempt = _columns(state)
-    pauses = is_attempt & (records >> _ATTEMPT["number"][0] & _ATTEMPT["number"][1] == 0)
-    records, is_attempt = records[~pauses], is_attempt[~pauses]
-    whole = np.zeros(len(records), np.int64)
-    whole[is_attempt] = _unwrapped(_fields(records[is_attempt], _ATTEMPT)["number"])
-    columns = _fields(records[~is_attempt], _HERALD)
-    if len(records):
-        # Steps of at most half of what 16 bits hold, from the last attempt's record on.
-        low = whole.copy()
-        low[~is_attempt] = columns["number"]
-        half = 1 << _NUMBER_BITS - 1
-        steps = (np.diff(low, prepend=low[0]) + half) % (2 * half) - half
-        way = np.cumsum(steps)
-        begin = np.maximum.accumulate(np.where(is_attempt, np.arange(len(low)), 0))
-        whole = low[begin] + way - way[begin]
-    return Verdicts(numbers=whole[~is_attempt], clicked=columns["clicked"].astype(np.uint32),
-                    outcomes=columns["outcome"].astype(np.uint8),
-                    patterns=columns["pattern"].astype(np.uint8), lost=columns["lost"])
+    return Attempts(ticks=ticks, numbers=_unwrapped(columns["number"], columns["pause"] == 1),
+                    unknown=unknown[1:], first_unknown=bool(unknown[0]))
 
 
 def attempt_numbers(columns, state, *, delays=None):

@@ -171,7 +171,7 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
         records = []
         if clicked:
             records.append(AttemptRecord.const({
-                "coarse": self.tick & 0xFFFFFFFF, "number": number & 0xFFFFFF,
+                "coarse": self.tick & 0xFFFFFFFF, "number": number & 0x7FFFFF,
                 "kind": HeraldRecordKind.ATTEMPT}).as_bits())
         records.append(HeraldRecord.const({
             "clicked": clicked, "number": number & 0xFFFF, "pattern": pattern,

@@ -319,7 +319,7 @@ class AttemptsModel:
 
 
 def attempt_records(attempts, active, *, heartbeat):
-    """``(number, coarse)`` of each record there must be.
+    """``(number, pause, coarse)`` of each record there must be.
 
     Parameters
     ----------
@@ -348,7 +348,7 @@ def attempt_records(attempts, active, *, heartbeat):
             word = next(words)
         inside = word is not None and (end is None or word < end)
         if inside or (number and number % heartbeat == 0):
-            records.append((number % 2**24, begin % 2**32))
+            records.append((number % 2**23, not number, begin % 2**32))
     return records
 
 
@@ -371,7 +371,7 @@ def check_records(records, *, attempts, heralds, lost):
         kind = HeraldRecordKind(bits >> 60)
         if kind is HeraldRecordKind.ATTEMPT:
             record = AttemptRecord.from_bits(bits)
-            value = record.number, record.coarse
+            value = record.number, bool(record.pause), record.coarse
         else:
             record = HeraldRecord.from_bits(bits)
             value = record.number, Outcome(record.outcome), record.pattern, record.clicked

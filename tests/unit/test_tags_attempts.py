@@ -13,12 +13,7 @@ from quantacore.gateware.layouts.herald import (
 )
 from quantacore.gateware.layouts.tags import EpochRecord, LossCause, LostRecord, TagKind, TagRecord
 from quantacore.host.tags import files
-from quantacore.host.tags.attempts import (
-    attempt_numbers,
-    decode_attempts,
-    decode_verdicts,
-    event_ids,
-)
+from quantacore.host.tags.attempts import attempt_numbers, decode_attempts, event_ids
 from quantacore.host.tags.decode import Columns, DecodeState, TagStreamError, decode
 from quantacore.sim.bench.cosim import seed_from_environment
 
@@ -37,8 +32,9 @@ def missing(count, cause=LossCause.BUFFER):
 
 
 def attempt(ticks, number, lost=0):
-    return AttemptRecord.const({"coarse": ticks % (1 << 32), "number": number % (1 << 24),
-                                "lost": lost, "kind": HeraldRecordKind.ATTEMPT}).as_bits()
+    return AttemptRecord.const({"coarse": ticks % (1 << 32), "number": number % (1 << 23),
+                                "pause": number == 0, "lost": lost,
+                                "kind": HeraldRecordKind.ATTEMPT}).as_bits()
 
 
 def herald(number, *, clicked=0, pattern=0, outcome=Outcome.SUCCESS, lost=0):
@@ -130,19 +126,19 @@ def test_lost_before_the_first_attempt():
     assert numbers(epoch(0), tag(5), attempt(20, 4, lost=15), tag(21)) == [-1, 4]
 
 
-def test_numbers_beyond_24_bits():
+def test_numbers_beyond_the_bits_of_a_record():
     step = 1 << 20
     count = 40
     words = [epoch(0)]
     for i in range(1, count):
-        words += [attempt(1000 * i, i * step + 3), tag(1000 * i + 1)]
-    assert numbers(*words) == [i * step + 3 for i in range(1, count)]
+        words += [attempt(1000 * i, i * step), tag(1000 * i + 1)]
+    assert numbers(*words) == [i * step for i in range(1, count)]
 
 
 def test_cleared_count_begins_anew():
-    assert numbers(epoch(0), attempt(10, (1 << 24) - 1), tag(10), attempt(20, (1 << 24) + 4),
+    assert numbers(epoch(0), attempt(10, (1 << 23) - 1), tag(10), attempt(20, (1 << 23) + 4),
                    tag(20), attempt(30, 0), tag(30), attempt(40, 1), tag(40),
-                   attempt(50, 2), tag(50)) == [(1 << 24) - 1, (1 << 24) + 4, 0, 1, 2]
+                   attempt(50, 2), tag(50)) == [(1 << 23) - 1, (1 << 23) + 4, 0, 1, 2]
 
 
 def test_attempts_that_go_back_are_refused():
@@ -158,39 +154,6 @@ def test_times_must_be_all():
     with pytest.raises(ValueError, match=r"^Times must be those of all 1 tags of the stream, "
                                          r"not of 0$"):
         decode_attempts(state, [])
-
-
-def test_every_field_of_a_verdict():
-    _, state = read(attempt(1, 7), herald(7, clicked=0x80000001, pattern=15),
-                    herald(8, outcome=Outcome.VOID, lost=3))
-    verdicts = decode_verdicts(state)
-    assert verdicts.numbers.tolist() == [7, 8]
-    assert verdicts.clicked.tolist() == [0x80000001, 0]
-    assert verdicts.patterns.tolist() == [15, 0]
-    assert verdicts.outcomes.tolist() == [Outcome.SUCCESS.value, Outcome.VOID.value]
-    assert verdicts.lost.tolist() == [0, 3]
-
-
-def test_numbers_of_verdicts_go_by_the_attempts():
-    words, wanted = [], []
-    for number in (2, 3, 1 << 20, 2 << 20, 9 << 20, 16 << 20, 17 << 20, 24 << 20, 29 << 20,
-                   (34 << 20) + (5 << 16)):
-        words += [attempt(number, number + 1), herald(number), herald(number + 1),
-                  attempt(number + 1, 0), herald(number + 2)]
-        wanted += [number, number + 1, number + 2]
-    _, state = read(*words)
-    assert decode_verdicts(state).numbers.tolist() == wanted
-
-
-def test_verdicts_without_attempts():
-    _, state = read(*(herald(number) for number in range(1, 70000, 1000)))
-    assert decode_verdicts(state).numbers.tolist() == list(range(1, 70000, 1000))
-
-
-def test_no_verdicts():
-    _, state = read(epoch(0), tag(1))
-    assert len(decode_verdicts(state)) == 0
-    assert len(decode_attempts(state, [1 << 13])) == 0
 
 
 def test_event_ids_count_what_was_lost():
@@ -210,7 +173,7 @@ def test_random_stream_against_a_walk():
         kind = rng.randrange(4)
         if kind == 0:
             number += rng.choice([1, 2, 1000, 1 << 20])
-            current = number if number % (1 << 24) else 0
+            current = number
             words.append(attempt(now, number))
         elif kind == 1:
             current = 0
