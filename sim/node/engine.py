@@ -205,8 +205,8 @@ class Engine:
             self._lib.qc_input(self._handle, k, 0, width)
         #: Channels that are fed while time passes.
         self.live = tuple(live)
-        self._wires = [self._monitor(k, monitor_ticks) for k in range(config.switches or 0)
-                       if component is None]
+        switches = config.switches or 0 if component is None else 0
+        self._wires = [self._monitor(k, monitor_ticks) for k in range(switches)]
         for channel, dead_ps in live.items():
             dead = int(fine_from_ps([dead_ps], config.tick_ps)[0])
             self._lib.qc_live(self._handle, channel, dead)
