@@ -3,9 +3,11 @@
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from quantacore.gateware.layouts.herald import WINDOWS
-from quantacore.gateware.layouts.tags import sample_word
+from quantacore.gateware.layouts.tags import FINE_BITS, sample_word
+from quantacore.gateware.logic import any_of
 
 __all__ = ["CLICK_BITS", "Clicks", "edges_of"]
 
@@ -41,7 +43,7 @@ class Clicks(wiring.Component):
     falling : In(1)
         Clicks are falling edges.
     none : In(1)
-        The detector carries something else: no edge is a click.
+        The detector carries something else: no edge is a click, and there are no windows.
     dead_ticks : In(8)
         Acts on the words of the next tick on.
     start : In(1)
@@ -54,9 +56,12 @@ class Clicks(wiring.Component):
         The level changes in the word of this tick.
     clicked : Out(4)
         Cells; a click in the word of tick s is in it from s+1 on.
+    hit : Out(1), then : Out(4)
+        With ``hit`` a click lies in a window, and ``clicked`` is ``then`` in the next tick, unless
+        there is a ``start``. ``then`` is there long before ``hit`` is.
     first : Out(1), first_cell : Out(2), first_fine : Out(13)
-        A cell is clicked for the first time: in the word of tick s, said in s+2. The part of the
-        tick in which that was, in fine units.
+        A cell is clicked for the first time: in the word of tick s, said in s+2. With it, the part
+        of the tick in which that was, in fine units.
     clicks, dead, stray : Out(3)
         Clicks, edges in dead time and clicks in no window, in the word of tick s, said in s+2.
     """
@@ -69,7 +74,8 @@ class Clicks(wiring.Component):
             "word": In(layout), "falling": In(1), "none": In(1), "dead_ticks": In(8),
             "start": In(1), "mask": In(samples), "cells": In(WINDOWS),
             "edges": Out(samples), "changed": Out(1), "clicked": Out(WINDOWS),
-            "first": Out(1), "first_cell": Out(range(WINDOWS)), "first_fine": Out(13),
+            "hit": Out(1), "then": Out(WINDOWS),
+            "first": Out(1), "first_cell": Out(range(WINDOWS)), "first_fine": Out(FINE_BITS),
             "clicks": Out(CLICK_BITS), "dead": Out(CLICK_BITS), "stray": Out(CLICK_BITS),
         })
 
@@ -88,27 +94,29 @@ class Clicks(wiring.Component):
         dead_ticks, one, more = Signal(8), Signal(), Signal()
         m.d.sync += [dead_ticks.eq(self.dead_ticks), one.eq(self.dead_ticks != 0),
                      more.eq(self.dead_ticks > 1)]
-        own = Signal(samples)
-        m.d.comb += own.eq(self.edges & ~self.none.replicate(samples))
         left, dead = Signal(8), Signal()
         with m.If(dead):
             m.d.sync += [left.eq(left - 1), dead.eq(left != 2)]
-        with m.Elif(own.any()):
+        with m.Elif(self.edges.any()):
             m.d.sync += [left.eq(dead_ticks), dead.eq(more)]
-        clicks = Cat(own[i] & ~dead & ~(one & own[:i].any()) for i in range(samples))
+        clicks = Cat(self.edges[i] & ~dead & ~(one & self.edges[:i].any())
+                     for i in range(samples))
 
         # First: what lies in windows. The cell's number, and so the word, may be told from what
         # the word before left.
         inside = Signal(samples)
         clicked_before = Signal(WINDOWS)
-        m.d.comb += inside.eq(clicks & self.mask)
-        m.d.sync += [
-            self.clicked.eq(self.clicked | (self.cells & inside.any().replicate(WINDOWS))),
-            clicked_before.eq(self.clicked),
+        m.d.comb += [
+            inside.eq(clicks & self.mask), self.hit.eq(inside.any()),
+            self.then.eq(self.clicked | self.cells),
         ]
+        m.d.sync += clicked_before.eq(self.clicked)
+        with m.If(self.hit):
+            m.d.sync += self.clicked.eq(self.then)
         word_1, own_1, clicks_1, inside_1 = (
             Signal.like(self.word), Signal(samples), Signal(samples), Signal(samples))
-        m.d.sync += [word_1.eq(self.word), own_1.eq(own), clicks_1.eq(clicks),
+        own = ~self.none.replicate(samples)
+        m.d.sync += [word_1.eq(self.word), own_1.eq(self.edges & own), clicks_1.eq(clicks & own),
                      inside_1.eq(inside)]
         # This tick's windows are still those of another attempt.
         with m.If(self.start):
@@ -121,9 +129,11 @@ class Clicks(wiring.Component):
             self.clicks.eq(_number(clicks_1)), self.dead.eq(_number(own_1 & ~clicks_1)),
             self.stray.eq(_number(clicks_1 & ~inside_1)),
         ]
-        for i in reversed(range(samples)):
-            place = C(i, 13) << (13 - (samples - 1).bit_length())
-            with m.If(inside_1[i]):
-                m.d.sync += self.first_fine.eq(
-                    place | (word_1.fine[i] if self.fine else 0))
+        fines = []
+        for i in range(samples):
+            place = C(i, FINE_BITS) << (FINE_BITS - exact_log2(samples))
+            one = place | (word_1.fine[i] if self.fine else 0)
+            earliest = inside_1[i] & ~inside_1[:i].any()
+            fines.append(one & earliest.replicate(FINE_BITS))
+        m.d.sync += self.first_fine.eq(any_of(fines))
         return m

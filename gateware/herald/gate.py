@@ -9,10 +9,10 @@ from quantacore.gateware.layouts.herald import TICK_BITS, WINDOW_LEAD, WINDOWS
 from quantacore.gateware.layouts.tags import SAMPLES_PER_CLOCK
 from quantacore.gateware.logic import any_of
 
-__all__ = ["WindowGate"]
+__all__ = ["WINDOW_MARKS", "WindowGate"]
 
 #: Ticks from the first one in which a window may open, in which edges are known by a mark.
-_MARKED = 2
+WINDOW_MARKS = 3
 _HALF = TICK_BITS // 2
 
 
@@ -30,11 +30,15 @@ class WindowGate(wiring.Component):
     Members
     -------
     write_open, write_close : In(4)
-        Set a window's edge.
+        Set a window's edge, two ticks later.
     edge : In(16 bits and those of a sample)
         The first sample in it, or behind it.
+    marks : In(WINDOW_MARKS)
+        It is in tick ``WINDOW_LEAD``, in the tick after that, ...
     early : In(1)
         It is less than ``WINDOW_LEAD`` ticks after what windows are counted from.
+    none : In(1)
+        An attempt that starts has no windows here.
     start : In(1), windows : In(4)
         A new attempt with these windows: all are shut until ``begin``, and those not armed stay so.
     begin : In(1)
@@ -56,7 +60,8 @@ class WindowGate(wiring.Component):
         self.samples = samples
         super().__init__({
             "write_open": In(WINDOWS), "write_close": In(WINDOWS),
-            "edge": In(TICK_BITS + exact_log2(samples)), "early": In(1),
+            "edge": In(TICK_BITS + exact_log2(samples)),
+            "marks": In(WINDOW_MARKS), "early": In(1), "none": In(1),
             "start": In(1), "windows": In(WINDOWS),
             "begin": In(1), "shift": In(range(samples)),
             "counting": Out(1), "mask": Out(samples), "cells": Out(WINDOWS),
@@ -65,30 +70,36 @@ class WindowGate(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         samples = self.samples
-        low, tick = self.edge[:exact_log2(samples)], self.edge[exact_log2(samples):]
+        # What is written waits here for a tick, for it has come a long way.
+        write_open, write_close = Signal(WINDOWS), Signal(WINDOWS)
+        edge, marks, early = Signal.like(self.edge), Signal(WINDOW_MARKS), Signal()
+        m.d.sync += [write_open.eq(self.write_open), write_close.eq(self.write_close)]
+        with m.If((self.write_open | self.write_close).any()):
+            m.d.sync += [edge.eq(self.edge), marks.eq(self.marks), early.eq(self.early)]
+        low, tick = edge[:exact_log2(samples)], edge[exact_log2(samples):]
         # Samples from the edge on; the last one always is.
         behind = Cat(*(low <= i for i in range(samples - 1)), C(1, 1))
 
         # Ticks are compared a tick before it is known of a word what begins and ends in it, and
         # every detector has its own counter, for there are many edges to compare it with. That is
-        # too late for the first two words in which there may be an edge: it is marked as such.
-        begun, count, counting = Signal(), Signal(TICK_BITS), self.counting
-        m.d.sync += [begun.eq(self.begin), count.eq(count + 1)]
-        with m.If(self.begin):
-            m.d.sync += [counting.eq(1), count.eq(WINDOW_LEAD + _MARKED)]
+        # too late for the first words in which there may be an edge: it is marked as such.
+        begun, count, counting = Signal(WINDOW_MARKS - 1), Signal(TICK_BITS), self.counting
+        begins = Cat(self.begin, begun)
+        m.d.sync += [begun.eq(begins), count.eq(count + 1)]
+        with m.If(begins[1]):
+            m.d.sync += [counting.eq(1), count.eq(WINDOW_LEAD + WINDOW_MARKS)]
         with m.Elif(count.all()):
             m.d.sync += counting.eq(0)
         with m.If(self.start):
             m.d.sync += [begun.eq(0), counting.eq(0)]
-        marks = Cat(tick == WINDOW_LEAD + i for i in range(_MARKED))
 
         # The samples of a word as if the reference were at its beginning, window by window.
         inside = []
         for i in range(WINDOWS):
             hits, from_edge, past = [], [], []
-            for name, write in (("open", self.write_open[i]), ("close", self.write_close[i])):
+            for name, write in (("open", write_open[i]), ("close", write_close[i])):
                 at = Signal(TICK_BITS, name=f"{name}_tick_{i}")
-                mark = Signal(_MARKED, name=f"{name}_mark_{i}")
+                mark = Signal(WINDOW_MARKS, name=f"{name}_mark_{i}")
                 thermometer = Signal(samples, name=f"{name}_samples_{i}",
                                      init=1 << (samples - 1))
                 with m.If(write):
@@ -98,7 +109,7 @@ class WindowGate(wiring.Component):
                 m.d.sync += [
                     halves.eq(Cat(counting & (at[:_HALF] == count[:_HALF]),
                                   at[_HALF:] == count[_HALF:])),
-                    hit.eq(halves.all() | (self.begin & mark[0]) | (begun & mark[1])),
+                    hit.eq(halves.all() | (begins & mark).any()),
                     was.eq(was | hit),
                 ]
                 hits += [halves, hit]
@@ -106,11 +117,11 @@ class WindowGate(wiring.Component):
                 from_edge.append(was.replicate(samples) | (hit.replicate(samples) & thermometer))
             # A window that closes before it can open is off; so it is until it is written.
             off = Signal(init=1, name=f"off_{i}")
-            with m.If(self.write_close[i]):
-                m.d.sync += off.eq(self.early)
+            with m.If(write_close[i]):
+                m.d.sync += off.eq(early)
             with m.If(self.start):
                 m.d.sync += [hit.eq(0) for hit in hits]
-                m.d.sync += [past[0].eq(0), past[1].eq(off | ~self.windows[i])]
+                m.d.sync += [past[0].eq(0), past[1].eq(off | self.none | ~self.windows[i])]
             inside.append(from_edge[0] & ~from_edge[1])
 
         # Shifted to where the reference was: the last `shift` samples of the word before come

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from quantacore.gateware.herald.clicks import CLICK_BITS, Clicks, edges_of
-from quantacore.gateware.herald.gate import WindowGate
+from quantacore.gateware.herald.gate import WINDOW_MARKS, WindowGate
 from quantacore.gateware.herald.patterns import PatternMatcher
 from quantacore.gateware.herald.rows import check_geometry
 from quantacore.gateware.herald.sites import Sites
@@ -43,11 +43,12 @@ class HeraldPath(wiring.Component):
 
     - There is a second reference edge, or none up to word S + ``reference_latest``: VOID, whatever
       else is true of this word.
-    - An enabled pattern with ``early`` set holds: SUCCESS. Not before the word that holds the
-      reference, where there is one.
+    - An enabled pattern with ``early`` set holds: SUCCESS. Not before word S + 1, nor the word that
+      holds the reference, where there is one.
     - The word holds the last eighth before ``DECIDE`` of the attempt's windows: SUCCESS if any
-      pattern that takes part holds, FAILED if none does. 0 stands for ``WINDOW_LEAD`` ticks. All
-      clicks in windows in this word count, even those in its samples behind that eighth.
+      pattern that takes part holds, FAILED if none does. What is below ``WINDOW_LEAD`` ticks stands
+      for these. All clicks in windows in this word count, even those in its samples behind that
+      eighth.
 
     Times count from the first sample of word S, or from the sample with the reference edge. A
     sample is in a window if its first eighth is: ``OPEN <= eighth < CLOSE``. A window whose
@@ -85,7 +86,7 @@ class HeraldPath(wiring.Component):
     dead_ticks : In(8).array(channels)
         The same.
     tables : In(stream of TableWrite), always ready
-        A word acts three ticks later.
+        A word acts on attempts that start four ticks later.
     busy : Out(1)
         From S + 1 to the tick of ``decided``.
     decided : Out(1)
@@ -94,7 +95,7 @@ class HeraldPath(wiring.Component):
     clicked : Out(4 * channels)
         What was clicked up to the last word, from ``decided`` until the next.
     first, second : In(5), delta : Out(signed(32))
-        Cells, and two ticks later the time of the first click in the first minus that in the
+        Cells, and three ticks later the time of the first click in the first minus that in the
         second, in fine units, or ``NO_CLICK``. From ``decided`` until the next attempt's start.
     values, erased : Out(8)
         Sites, from two ticks after ``decided`` on. 0 where no site is enabled.
@@ -156,16 +157,20 @@ class HeraldPath(wiring.Component):
             return one
 
         opens, closes = strobes(HeraldTable.OPEN, CELLS), strobes(HeraldTable.CLOSE, CELLS)
-        edge, early = Signal(TICK_BITS + exact_log2(samples)), Signal()
+        edge, early, marks = Signal(TICK_BITS + exact_log2(samples)), Signal(), Signal(WINDOW_MARKS)
         sample_eighths = EIGHTHS // samples
+        first = Signal.like(edge)
+        m.d.comb += first.eq(
+            (write.data[:WINDOW_BITS] + sample_eighths - 1) >> exact_log2(sample_eighths))
         m.d.sync += [
-            edge.eq((write.data[:WINDOW_BITS] + sample_eighths - 1) >> exact_log2(sample_eighths)),
-            early.eq(write.data[:WINDOW_BITS] < WINDOW_LEAD * EIGHTHS),
+            edge.eq(first), early.eq(write.data[:WINDOW_BITS] < WINDOW_LEAD * EIGHTHS),
+            marks.eq(Cat(first[exact_log2(samples):] == WINDOW_LEAD + i
+                         for i in range(WINDOW_MARKS))),
+        ]
+        m.d.comb += [
             timer.write.eq(write_valid & (write.table == HeraldTable.DECIDE)
                            & (write.index[WINDOWS:] == 0)),
             timer.write_index.eq(write.index), timer.write_data.eq(write.data),
-        ]
-        m.d.comb += [
             matcher.write_valid.eq(write_valid), matcher.write.eq(write),
             sites.write.eq(strobes(HeraldTable.SITE, SITES)),
             sites.entry.eq(SiteEntry(word[:SiteEntry.as_shape().size])),
@@ -187,7 +192,7 @@ class HeraldPath(wiring.Component):
         changes = [(reference ^ Cat(reference_before, reference)[:samples]).any()]
 
         # Per detector: windows, clicks.
-        cells = []
+        cells, then, hits = [], [], []
         counted = {name: [] for name in ("clicks", "dead", "stray")}
         for i, word in enumerate(self.detectors):
             m.submodules[f"gate_{i}"] = gate = WindowGate(samples=samples)
@@ -195,7 +200,8 @@ class HeraldPath(wiring.Component):
             own = slice(WINDOWS * i, WINDOWS * (i + 1))
             m.d.comb += [
                 gate.write_open.eq(opens[own]), gate.write_close.eq(closes[own]),
-                gate.edge.eq(edge), gate.early.eq(early),
+                gate.edge.eq(edge), gate.marks.eq(marks), gate.early.eq(early),
+                gate.none.eq(carries[i]),
                 gate.start.eq(self.start), gate.windows.eq(self.windows),
                 gate.begin.eq(timer.begin), gate.shift.eq(timer.shift),
                 clicks.word.eq(word), clicks.falling.eq(falling[i]), clicks.none.eq(carries[i]),
@@ -207,6 +213,8 @@ class HeraldPath(wiring.Component):
             edges.append(clicks.edges & carries[i].replicate(samples))
             changes.append(clicks.changed)
             cells.append(clicks.clicked)
+            then.append(clicks.then)
+            hits.append(clicks.hit)
             for name, numbers in counted.items():
                 numbers.append(getattr(clicks, name))
         m.d.sync += [timer.edges_1.eq(any_of(edges)), self.activity.eq(any_of(changes))]
@@ -220,7 +228,8 @@ class HeraldPath(wiring.Component):
             timer.earliest.eq(self.reference_earliest), timer.latest.eq(self.reference_latest),
             timer.found_3.eq(matcher.found_3),
             matcher.start.eq(self.start), matcher.windows.eq(self.windows),
-            matcher.cells_1.eq(cells_1), matcher.timed_2.eq(timer.timed_2),
+            matcher.then.eq(Cat(then)), matcher.hits.eq(Cat(hits)),
+            matcher.timed_2.eq(timer.timed_2),
             matcher.last_2.eq(timer.last_2), matcher.void_2.eq(timer.void_2),
             times.age.eq(age_2),
             self.busy.eq(timer.busy), self.decided.eq(timer.decided),
@@ -254,6 +263,7 @@ class HeraldPath(wiring.Component):
         for i in range(channels):
             for name, numbers in counted.items():
                 late = Signal(CLICK_BITS, name=f"{name}_{i}_3")
+                # By gates: as a reset it would have come late.
                 m.d.sync += [late.eq(numbers[i]), getattr(self, name)[i].eq(
-                    Mux(timer.within_3, late, 0) if name == "stray" else late)]
+                    late & timer.within_3.replicate(CLICK_BITS) if name == "stray" else late)]
         return m

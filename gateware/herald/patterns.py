@@ -1,4 +1,4 @@
-"""Clicked cells to patterns to a verdict: three look-ups in three ticks."""
+"""Clicked cells to patterns to a verdict: three look-ups in four ticks."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -12,6 +12,7 @@ from quantacore.gateware.layouts.herald import (
     HeraldTable,
     PatternEntry,
 )
+from quantacore.gateware.logic import any_of
 
 __all__ = ["PatternMatcher"]
 
@@ -29,19 +30,32 @@ def _all_of(values):
     return values[0]
 
 
-def _two_of(m, values):
-    """Two numbers with the sum of all, by carry-save adders: no carry runs."""
+def _add(m, a, b):
+    """Sum of two numbers, all ones if it needs more than ``_SUM_BITS``.
+
+    By gates, which for so few bits are faster than a carry chain and the ways to it. What overflows
+    needs no sum: it is all ones.
+    """
+    width = max(len(a), len(b))
+    a, b = Cat(a, C(0, width - len(a))), Cat(b, C(0, width - len(b)))
+    carry, total = C(0, 1), []
+    for i in range(width):
+        total.append(a[i] ^ b[i] ^ carry)
+        next_carry = Signal(name="carry")
+        m.d.comb += next_carry.eq((a[i] & b[i]) | ((a[i] | b[i]) & carry))
+        carry = next_carry
+    if width < _SUM_BITS:
+        return Cat(total, carry)
+    return Cat(total) | carry.replicate(width)
+
+
+def _sum_of(m, values):
+    """Sum of some numbers, all ones if it needs more than ``_SUM_BITS``."""
     values = list(values)
-    while len(values) > 2:
-        left = []
-        for i in range(0, len(values) - 2, 3):
-            a, b, c = values[i:i + 3]
-            width = max(len(a), len(b), len(c))
-            total, carry = Signal(width, name="total"), Signal(width + 1, name="carry")
-            m.d.comb += [total.eq(a ^ b ^ c), carry.eq(Cat(0, (a & b) | (a & c) | (b & c)))]
-            left += [total, carry]
-        values = left + values[len(values) // 3 * 3:]
-    return (*values, C(0, 1))[:2]
+    while len(values) > 1:
+        values = [_add(m, values[i], values[i + 1]) if i + 1 < len(values) else values[i]
+                  for i in range(0, len(values), 2)]
+    return values[0] if values else C(0, 1)
 
 
 class PatternMatcher(wiring.Component):
@@ -59,10 +73,12 @@ class PatternMatcher(wiring.Component):
     start : In(1), windows : In(4)
         An attempt starts, with these windows: the patterns that may take part are known in the
         next tick.
-    cells_1 : In(4 * detectors)
-        What is clicked, in any tick.
+    hits : In(detectors), then : In(4 * detectors)
+        What is clicked of a detector is ``then`` from the next tick on, if there is a hit. A tick
+        after ``start`` ``then`` is 0; nothing is hit in that tick and the one before.
     timed_2, last_2, void_2 : In(1)
-        A tick later: early patterns may decide, all others too, or none may.
+        Two ticks after the hits of a word: early patterns may decide, all others too, or none may.
+        None may of the hits in the tick of ``start``.
     found_3 : Out(1), pattern_3 : Out(4)
         Another tick later: a pattern holds and may decide, and the lowest that does.
     code_3 : Out(4)
@@ -76,7 +92,7 @@ class PatternMatcher(wiring.Component):
         super().__init__({
             "write_valid": In(1), "write": In(TableWrite),
             "start": In(1), "windows": In(WINDOWS),
-            "cells_1": In(WINDOWS * detectors),
+            "hits": In(detectors), "then": In(WINDOWS * detectors),
             "timed_2": In(1), "last_2": In(1), "void_2": In(1),
             "found_3": Out(1), "pattern_3": Out(range(PATTERNS)), "code_3": Out(4),
             "pauli_index": In(range(PATTERNS)), "pauli": Out(8),
@@ -102,17 +118,24 @@ class PatternMatcher(wiring.Component):
             ]
             return read
 
-        # First tick: what detectors accept, and what they add to the sums.
+        # First tick: what detectors accept, and what they add to the sums. It is looked up before
+        # it is known whether there is a click.
+        fresh = Signal()
+        m.d.sync += fresh.eq(self.start)
         accepted, parts = [], [[] for _ in range(COUNT_SETS)]
         for i in range(self.detectors):
-            combination = self.cells_1[i * WINDOWS:(i + 1) * WINDOWS]
+            combination = self.then[i * WINDOWS:(i + 1) * WINDOWS]
             accept = table(HeraldTable.ACCEPT, f"accept_{i}", width=PATTERNS, number=i)
             adds = table(HeraldTable.CONTRIBUTION, f"contribution_{i}",
                          width=COUNT_SETS * _PART_BITS, number=i)
+            accept_1 = Signal(PATTERNS, name=f"accept_{i}_1")
+            adds_1 = Signal(COUNT_SETS * _PART_BITS, name=f"contribution_{i}_1")
             m.d.comb += [accept.addr.eq(combination), adds.addr.eq(combination)]
-            accepted.append(accept.data)
+            with m.If(self.hits[i] | fresh):
+                m.d.sync += [accept_1.eq(accept.data), adds_1.eq(adds.data)]
+            accepted.append(accept_1)
             for k, part in enumerate(parts):
-                part.append(adds.data[k * _PART_BITS:(k + 1) * _PART_BITS])
+                part.append(adds_1[k * _PART_BITS:(k + 1) * _PART_BITS])
         entry = PatternEntry(word[:PatternEntry.as_shape().size])
         takes_part, early = Signal(PATTERNS), Signal(PATTERNS)
         for i in range(PATTERNS):
@@ -125,20 +148,17 @@ class PatternMatcher(wiring.Component):
         accepted_2 = Signal(PATTERNS)
         m.d.sync += accepted_2.eq(takes_part & _all_of(accepted))
 
-        # Second tick: the sums, what they are looked up as, and which patterns may decide now.
+        # Second tick: the sums of half of the detectors. Third: those of all, what they are looked
+        # up as, and which patterns may decide now.
         counted = []
         for k, part in enumerate(parts):
             halves = []
-            for j, half in enumerate(_two_of(m, part)):
-                # No sum is more than 7 for each of 8 detectors.
-                half_2 = Signal(6, name=f"sum_{k}_{j}")
-                m.d.sync += half_2.eq(half)
+            for j in range(2):
+                half_2 = Signal(_SUM_BITS, name=f"sum_{k}_{j}")
+                m.d.sync += half_2.eq(_sum_of(m, part[j::2]))
                 halves.append(half_2)
-            total = Signal(6, name=f"total_{k}")
-            m.d.comb += total.eq(halves[0] + halves[1])
             count = table(HeraldTable.COUNT, f"count_{k}", width=PATTERNS, number=k)
-            m.d.comb += count.addr.eq(
-                total[:_SUM_BITS] | total[_SUM_BITS:].any().replicate(_SUM_BITS))
+            m.d.comb += count.addr.eq(_sum_of(m, halves))
             counted.append(count.data)
         may = Signal(PATTERNS)
         m.d.comb += may.eq(
@@ -148,7 +168,7 @@ class PatternMatcher(wiring.Component):
         holds_3 = Signal(PATTERNS)
         m.d.sync += holds_3.eq(accepted_2 & may & _all_of(counted))
 
-        # Third tick: the lowest, in groups of four.
+        # Fourth tick: the lowest, in groups of four.
         groups = [holds_3[i:i + 4] for i in range(0, PATTERNS, 4)]
         some = Signal(len(groups))
         group, places = Signal(range(len(groups))), [Signal(2, name=f"place_{i}") for i in range(4)]

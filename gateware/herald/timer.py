@@ -43,7 +43,7 @@ class AttemptTimer(wiring.Component):
     found_3 : In(1)
         A pattern that may decide holds.
     write : In(1), write_index : In(4), write_data : In(19)
-        An entry of table ``DECIDE``.
+        An entry of table ``DECIDE``; it acts two ticks later.
     begin : Out(1), shift : Out(range(samples))
         For :class:`~quantacore.gateware.herald.gate.WindowGate`.
     age_1 : Out(17)
@@ -51,7 +51,7 @@ class AttemptTimer(wiring.Component):
     live : Out(3)
         The words of the last three ticks, newest first, may still be decided.
     timed_2 : Out(1)
-        Windows are counted from this word or one before.
+        Windows are counted from this word or one before, and it is not the attempt's first.
     last_2, void_2 : Out(1)
         With this word the attempt is over: all windows closed, or the reference is missing or a
         second one.
@@ -82,16 +82,21 @@ class AttemptTimer(wiring.Component):
         active_1, live_2, live_3 = self.live
         sample_eighths = EIGHTHS // samples
 
-        # The last eighth that counts, by the windows armed; 0 stands for the least there is.
-        # Whether it is in the first words is found when it is written.
+        # The last eighth that counts, by the windows armed. Whether it is the least there is, is
+        # found when it is written.
         entry = data.StructLayout({"eighth": WINDOW_BITS, "short": 1})
         least = EIGHTHS * WINDOW_LEAD
         write, (read,) = table_memory(m, "decide", width=entry, depth=1 << WINDOWS,
                                       init=[{"eighth": least - 1, "short": 1}] * (1 << WINDOWS))
+        short, word, place = Signal(), Signal(entry), Signal(WINDOWS)
+        write_now = Signal()
         m.d.comb += [
-            write.en.eq(self.write), write.addr.eq(self.write_index), read.addr.eq(self.windows),
-            write.data.eighth.eq(Mux(self.write_data == 0, least - 1, self.write_data - 1)),
-            write.data.short.eq(self.write_data <= least),
+            short.eq(self.write_data <= least), read.addr.eq(self.windows),
+            write.en.eq(write_now), write.addr.eq(place), write.data.eq(word),
+        ]
+        m.d.sync += [
+            write_now.eq(self.write), place.eq(self.write_index), word.short.eq(short),
+            word.eighth.eq(Mux(short, least - 1, self.write_data - 1)),
         ]
         last = Signal(entry)
         last_tick, last_part = last.eighth[3:], last.eighth[:3]
@@ -144,26 +149,25 @@ class AttemptTimer(wiring.Component):
         with m.If(self.start):
             m.d.sync += [found_before.eq(0), self.begin.eq(0), counting.eq(0)]
 
-        # The last word, a word later if the shift says so. Short attempts are over before `count`
-        # speaks of their last word; `soon[i]` is for the word after i more.
-        part = Signal(4)
-        m.d.comb += part.eq(last_part + Mux(by_reference, sample << exact_log2(sample_eighths), 0))
-        later, now = Signal(), Signal()
-        words, soon = Signal(WINDOW_LEAD + 1), Signal(WINDOW_LEAD)
+        # The last word, a word later if the shift says so. The shortest attempts are over before
+        # `count` speaks of their last word; `soon[i]` is for the word after i more.
+        part, late = Signal(4), Signal()
+        m.d.comb += [
+            part.eq(last_part + Mux(by_reference, sample << exact_log2(sample_eighths), 0)),
+            late.eq(part[3]),
+        ]
+        later, soon = Signal(), Signal(WINDOW_LEAD)
         ahead, closes = Signal(4), Signal()
-        with m.If(last.short):
-            m.d.comb += words.eq(C(1) << (last_tick[:2] + part[3]))
         m.d.sync += [
             soon.eq(soon[1:]),
             ahead.eq(Cat(counting & (count == last_tick), ahead)),
         ]
         with m.If(timed):
-            m.d.comb += now.eq(words[0])
-            m.d.sync += [later.eq(part[3]), soon.eq(words[1:])]
+            m.d.sync += [later.eq(late), soon[-2:].eq(Cat(last.short & ~late, last.short & late))]
         with m.If(self.start):
             m.d.sync += [soon.eq(0), ahead.eq(0)]
         # `count` speaks of the word that is told of here three ticks later.
-        m.d.comb += closes.eq(active_1 & (now | soon[0] | Mux(later, ahead[3], ahead[2])))
+        m.d.comb += closes.eq(active_1 & (soon[0] | Mux(later, ahead[3], ahead[2])))
 
         # What is not live is not decided. `within` is not undone by an abort or a start, but by
         # what ends the attempt, be it told or not: up to the word that the next one begins with.
@@ -182,7 +186,7 @@ class AttemptTimer(wiring.Component):
             live_3.eq(live_2 & ~kill & ~done),
             begun_2.eq(begun), within_2.eq(active_1 & (begun | ~(ends | over_2))),
             self.within_3.eq(within_2 & ~ends),
-            self.timed_2.eq(~by_reference | found_before | found),
+            self.timed_2.eq((~by_reference | found_before | found) & ~begun),
             self.last_2.eq(closes), missing_2.eq(missing), double_2.eq(double),
             over_3.eq(over_2), missing_3.eq(missing_2), double_3.eq(double_2),
             self.decided.eq(self.decides_3), self.missing.eq(missing_3),

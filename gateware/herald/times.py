@@ -30,7 +30,7 @@ class ClickTimes(wiring.Component):
     first, second : In(5)
         Cells, by number.
     delta : Out(signed(32))
-        Two ticks later: time of ``first`` minus time of ``second``, or ``NO_CLICK`` if one has
+        Three ticks later: time of ``first`` minus time of ``second``, or ``NO_CLICK`` if one has
         none.
     """
 
@@ -47,23 +47,31 @@ class ClickTimes(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         width = AGE_BITS + FINE_BITS
+        # All detectors' cells of that number are read, and one of them chosen a tick later: the way
+        # to so many memories is long.
         asked = (self.first, self.second)
+        chosen = [Signal(3, name=f"{name}_detector") for name in ("first", "second")]
+        m.d.sync += [detector.eq(cell[2:]) for detector, cell in zip(chosen, asked, strict=True)]
         columns = [[], []]
         for i in range(self.detectors):
             write, reads = table_memory(m, f"times_{i}", width=width, depth=WINDOWS, reads=2)
             m.d.comb += [write.en.eq(self.keep[i]), write.addr.eq(self.cell[i]),
                          write.data.eq(Cat(self.fine[i], self.age))]
             for column, read, cell in zip(columns, reads, asked, strict=True):
+                here = Signal(width, name=f"column_{i}")
                 m.d.comb += read.addr.eq(cell[:2])
-                column.append(read.data)
+                m.d.sync += here.eq(read.data)
+                column.append(here)
         times, known = [], []
-        for name, column, cell in zip(("first", "second"), columns, asked, strict=True):
-            time, valid = Signal(width, name=f"{name}_time"), Signal(name=f"{name}_known")
-            m.d.sync += [time.eq(Array(column)[cell[2:]]),
-                         valid.eq(self.clicked.bit_select(cell, 1))]
+        for name, column, cell, detector in zip(("first", "second"), columns, asked, chosen,
+                                                strict=True):
+            time, valid = Signal(width, name=f"{name}_time"), Signal(2, name=f"{name}_known")
+            m.d.sync += [time.eq(Array(column)[detector]),
+                         valid.eq(Cat(self.clicked.bit_select(cell, 1), valid))]
             times.append(time)
-            known.append(valid)
-        m.d.sync += self.delta.eq(times[0] - times[1])
-        with m.If(~(known[0] & known[1])):
-            m.d.sync += self.delta.eq(NO_CLICK)
+            known.append(valid[1])
+        # By gates: as a reset it would come late.
+        both = known[0] & known[1]
+        m.d.sync += self.delta.eq(((times[0] - times[1]) & both.replicate(32))
+                                  | (NO_CLICK & ~both.replicate(32)))
         return m

@@ -91,7 +91,7 @@ class HeraldTable(enum.Enum, shape=4):
     #: [pattern] :class:`PatternEntry`.
     PATTERN = 5
     #: [windows of the ``ARM``] When such an attempt is decided: the close of its last window, in
-    #: eighths of a tick.
+    #: eighths of a tick; ``WINDOW_LEAD`` ticks at least.
     DECIDE = 6
     #: [site] :class:`SiteEntry`.
     SITE = 7

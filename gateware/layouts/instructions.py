@@ -54,7 +54,7 @@ DATA_TICKS = 4
 #: The same of a multiplication.
 MUL_TICKS = 8
 #: The same of ``LDT``.
-LDT_TICKS = 6
+LDT_TICKS = 7
 #: Least dwell of ``DELAY``.
 DELAY_TICKS = 7
 #: ``WAITUNTIL`` must be issued at least so many ticks before its time.

@@ -144,7 +144,7 @@ class Engine(wiring.Component):
     clicked : In(32), sites : In(16), herald_frame : In(8), attempt : In(32)
         What ``GET`` reads of the herald.
     delta : In(signed(32))
-        Answer to ``LDT``, three ticks after it was issued.
+        Answer to ``LDT``, four ticks after it was issued.
     command : Out(stream of Command)
         Every instruction, ``COMMAND_LATENCY`` ticks after it is issued.
     preset : In(1), preset_index : In(4), preset_value : In(32)
@@ -319,14 +319,14 @@ class Engine(wiring.Component):
         m.d.sync += got_tick.eq(own & wanted[Source.TICK_LOW])
         with m.If(got_tick):
             m.d.sync += past_tick.eq(now[32:])
-        answer = Signal(2)
+        answer = Signal(3)
         m.d.sync += answer.eq(Cat(its[Op.LDT], answer))
         m.d.sync += [other.eq(0), other_valid.eq(0)]
         with m.If(its[Op.LI]):
             m.d.sync += [other.eq(LiWord(word).value), other_valid.eq(1)]
         with m.If(its[Op.GET]):
             m.d.sync += [other.eq(found | left_behind), other_valid.eq(1)]
-        with m.If(answer[1]):
+        with m.If(answer[2]):
             m.d.sync += [other.eq(self.delta), other_valid.eq(1)]
 
         # Written a clock later. A wait writes what it would leave if it ended, for every tick, in

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 #: CRC of the layouts that this file was generated from.
-MAP_CRC = 0xe5c42cd2
+MAP_CRC = 0xcaf4c227
 
 
 class Protocol(Fields):

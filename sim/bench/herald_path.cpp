@@ -146,11 +146,13 @@ API size_t qch_run(Bench* bench, const Tapes* tapes, const Verdicts* out, size_t
         }
         if (done && now == out->tick[done - 1] + 2) {
             const size_t k = done - 1;
-            // Asked for in the verdict's tick, or already the next attempt's.
-            if (tapes->gap[k] >= 2) out->delta[k] = bench->seen(QC_DELTA, 32);
             out->values[k] = bench->seen(QC_VALUES, 8);
             out->erased[k] = bench->seen(QC_ERASED, 8);
             out->frame[k] = bench->seen(QC_FRAME, 8);
+        }
+        // Asked for in the verdict's tick, or already the next attempt's.
+        if (done && now == out->tick[done - 1] + 3 && tapes->gap[done - 1] >= 2) {
+            out->delta[done - 1] = bench->seen(QC_DELTA, 32);
         }
         for (uint32_t cells = bench->seen(QC_CELLS, 32); cells; cells &= cells - 1) {
             ++out->counts[__builtin_ctz(cells)];

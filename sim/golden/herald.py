@@ -119,7 +119,7 @@ class HeraldTables:
 
     def decide(self, windows):
         """Eighths of a tick after which an attempt with these windows is decided."""
-        return self[HeraldTable.DECIDE][windows] or WINDOW_LEAD * EIGHTHS
+        return max(self[HeraldTable.DECIDE][windows], WINDOW_LEAD * EIGHTHS)
 
     def holding(self, clicked):
         """Patterns that these clicked cells fit, enabled or not, as a mask."""
@@ -313,10 +313,11 @@ def _decide(start, clicks, references, settings, samples):
                 cells |= each
         return cells
 
-    # An early pattern decides after the first word with which it holds.
+    # An early pattern decides after the first word with which it holds, but not the start's.
     pattern = None
     if not missing:
-        for word in sorted({_word(zero)} | {_word(time) for time, _, cells in events if cells}):
+        for word in sorted({max(_word(zero), begin + 1)}
+                           | {_word(time) for time, _, cells in events if cells}):
             if word < last and pattern is None:
                 pattern = tables.verdict(clicked_until(word), start.windows, end=False)
                 if pattern is not None:

@@ -165,6 +165,7 @@ def _kernel():
             decided = False
             pattern = -1
             missing = double = False
+            due = True  # what is early may hold without a click
             now = 0
             end_word = 1 << 40  # of the tape: where the next attempt starts
             while now < end_word:
@@ -175,7 +176,7 @@ def _kernel():
                     present[line[at]] = at
                     at += 1
                 in_attempt = not decided
-                fresh = now == 0 and not by_reference
+                fresh = False
                 if by_reference and in_attempt and now >= earliest:
                     # Nothing opens within the word of the reference: it may go first.
                     n = reference
@@ -191,7 +192,6 @@ def _kernel():
                                     zero = now * samples + i
                                     last = (now * EIGHTHS + i * EIGHTHS // samples
                                             + decide[armed] - 1) // EIGHTHS
-                                    fresh = True
                             else:
                                 double = True
                         before = here
@@ -242,7 +242,8 @@ def _kernel():
                         decided = True
                         pattern = verdict_of(clicked, armed, True, accept, contribution, count,
                                              enabled, early, needs)
-                    elif fresh:
+                    elif (fresh or due) and now > 0 and zero >= 0:
+                        due = False
                         pattern = verdict_of(clicked, armed, False, accept, contribution, count,
                                              enabled, early, needs)
                         decided = pattern >= 0
@@ -276,6 +277,8 @@ def _kernel():
                     step = min(step, word[at])
                 if not decided:
                     step = min(step, last)
+                    if due and zero >= 0:
+                        step = now + 1
                 now = max(step, now + 1)
             start += end_word
         return start
@@ -322,8 +325,7 @@ def decide_tapes(tapes, *, tables, settings, samples):
         array(tables[HeraldTable.COUNT], np.uint32), array(entry.enabled for entry in entries),
         array(entry.early for entry in entries), array(entry.windows for entry in entries),
         array(entry.code for entry in entries), array(entry.pauli for entry in entries),
-        np.where(array(tables[HeraldTable.DECIDE]) == 0, WINDOW_LEAD * EIGHTHS,
-                 array(tables[HeraldTable.DECIDE])),
+        np.maximum(array(tables[HeraldTable.DECIDE]), WINDOW_LEAD * EIGHTHS),
         array(site.enabled for site in sites), array(site.zero for site in sites),
         array(site.one for site in sites), tapes.begin, tapes.word, tapes.line, tapes.level,
         tapes.fine, tapes.windows.astype(np.int64), tapes.gap.astype(np.int64),

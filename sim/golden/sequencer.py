@@ -38,7 +38,7 @@ _WORD = (1 << 32) - 1
 _SIGN = 1 << 31
 _NEVER = 1 << 80
 #: LDT looks at the difference so many ticks after its issue.
-_DELTA_TICKS = 3
+_DELTA_TICKS = 4
 #: No time is further ahead.
 _LONGEST = 1 << 48
 #: Bit of a BRH's mode: go on with the next word at a timeout.

@@ -254,8 +254,8 @@ class Bench:
                 same(tick, "values", verdict.values)
                 same(tick, "erased", verdict.erased)
                 # Asked for before the next attempt starts.
-                if fresh and tick - 2 >= fresh.tick:
-                    same(tick, "delta", fresh.delta(*self.asked[tick - 2]))
+                if fresh and tick - 3 >= fresh.tick:
+                    same(tick, "delta", fresh.delta(*self.asked[tick - 3]))
             if tick in starts:
                 fresh = None
             if tick >= WORD_DELAY:

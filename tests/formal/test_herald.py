@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from quantacore.gateware.herald.clicks import Clicks
-from quantacore.gateware.herald.gate import WindowGate
+from quantacore.gateware.herald.gate import WINDOW_MARKS, WindowGate
 from quantacore.gateware.herald.path import HeraldPath
 from quantacore.gateware.herald.tables import TableWrite
 from quantacore.gateware.herald.timer import AttemptTimer
@@ -69,6 +69,7 @@ class NoStaleWindow(_Attempts):
     write_open: In(4)
     write_close: In(4)
     edge: In(17)
+    marks: In(WINDOW_MARKS)
     early: In(1)
 
     def elaborate(self, platform):
@@ -79,7 +80,7 @@ class NoStaleWindow(_Attempts):
         m.d.comb += [
             gate.start.eq(self.start), gate.windows.eq(self.windows),
             gate.write_open.eq(self.write_open), gate.write_close.eq(self.write_close),
-            gate.edge.eq(self.edge), gate.early.eq(self.early),
+            gate.edge.eq(self.edge), gate.marks.eq(self.marks), gate.early.eq(self.early),
             gate.begin.eq(timer.begin), gate.shift.eq(timer.shift), clicks.start.eq(self.start),
             clicks.mask.eq(gate.mask), clicks.cells.eq(gate.cells),
             clicks.word.level.eq(self.level),
