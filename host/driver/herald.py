@@ -154,8 +154,8 @@ class HeraldCounts:
 
     While attempts are being made each number is right for a moment of its own. ``patterns``,
     ``cells`` (``DETECTOR.WINDOW``), ``stray`` (clicks in an attempt outside all windows), ``dead``
-    (edges in the dead time of another) and ``clicks`` are dictionaries by name; ``tick`` is when
-    they were read.
+    (edges in the dead time of another), ``clicks`` and ``virtual`` (edges of virtual channels;
+    ``node.virtual`` has what they lost) are dictionaries by name; ``tick`` is when they were read.
     """
 
     tick: int
@@ -173,6 +173,7 @@ class HeraldCounts:
     stray: dict
     dead: dict
     clicks: dict
+    virtual: dict
 
     @property
     def void(self):
@@ -190,7 +191,8 @@ class HeraldCounts:
 class HeraldRates:
     """What happened in a span of the node's time, per second.
 
-    ``patterns`` and ``clicks`` are by name; ``probability`` is that of a success in an attempt.
+    ``patterns``, ``clicks`` and ``virtual`` are by name; ``probability`` is that of a success in
+    an attempt.
     """
 
     seconds: float
@@ -200,6 +202,7 @@ class HeraldRates:
     probability: float
     patterns: dict
     clicks: dict
+    virtual: dict
 
     @classmethod
     def between(cls, before, after, units):
@@ -218,8 +221,8 @@ class HeraldRates:
         won = after.succeeded - before.succeeded
         return cls(seconds, rate(before.attempts, after.attempts),
                    rate(before.succeeded, after.succeeded), rate(before.void, after.void),
-                   won / made if made > 0 else float("nan"), by_name("patterns"),
-                   by_name("clicks"))
+                   won / made if made > 0 else float("nan"),
+                   *(by_name(name) for name in ("patterns", "clicks", "virtual")))
 
 
 class HeraldDriver(BlockDriver):
@@ -290,7 +293,8 @@ class HeraldDriver(BlockDriver):
         enable : bool
             Let attempts be armed from now on.
         clear : bool
-            Zero all counts, the numbers of attempts and what limits are counted from.
+            Zero all counts, those of virtual channels too, the numbers of attempts and what limits
+            are counted from.
         verify : bool
             Read every table back.
 
@@ -338,6 +342,7 @@ class HeraldDriver(BlockDriver):
             await self.verify()
         if clear:
             await self.clear()
+            await self.node.virtual.clear()
         await registers.control.write(**compiled.control, enable=int(enable))
         return compiled
 
@@ -474,6 +479,7 @@ class HeraldDriver(BlockDriver):
         totals = dict(zip(_TOTALS, await asyncio.gather(
             *(getattr(registers, name).read() for name in _TOTALS)), strict=True))
         numbers = await self._memory()
+        virtual = await self.node.virtual.counts()
         tick = await self.node.timing.tick()
         patterns, cells, detectors = self._of_plan()
 
@@ -486,7 +492,8 @@ class HeraldDriver(BlockDriver):
             cells=take(HeraldCount.CELL, self.cell_name, cells),
             stray=take(HeraldCount.STRAY, self.detector_name, detectors),
             dead=take(HeraldCount.DEAD, self.detector_name, detectors),
-            clicks=take(HeraldCount.CLICK, self.detector_name, detectors))
+            clicks=take(HeraldCount.CLICK, self.detector_name, detectors),
+            virtual=virtual.edges)
 
     async def _memory(self):
         # The words of a count are read one after the other. Where its high word was the same

@@ -29,11 +29,22 @@ from quantacore.gateware.layouts.herald import (
     count_index,
 )
 from quantacore.gateware.layouts.identity import Capabilities
+from quantacore.gateware.layouts.tags import FINE_PER_TICK, TagRecord
+from quantacore.gateware.layouts.virtual import (
+    FIRST_VIRTUAL,
+    VIRTUAL_CHANNELS,
+    VirtualChannel,
+    VirtualFlags,
+    VirtualKind,
+)
 from quantacore.sim.bench.golden_sequencer import GoldenSequencerEndpoint
+from quantacore.sim.golden.virtual import VirtualSettings, virtual_edges
 
 __all__ = ["GoldenHeraldEndpoint"]
 
 _FLAGS = [name for name, _ in HeraldFlags.as_shape()]
+_VIRTUAL_FLAGS = [name for name, _ in VirtualFlags.as_shape()]
+_VIRTUAL_COUNTS = ("sent", "lost", "edges_lost", "edges_late")
 _VOID = {"missing_reference": "void_reference", "double_reference": "void_reference",
          "aborted": "void_aborted", "route_moved": "void_route", "peer_lost": "void_peer"}
 
@@ -50,9 +61,10 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
 
     Attributes
     ----------
-    schedule : list of (int, int) or str
+    schedule : list of (int, int), str or list
         Attempts to come while a program runs, one with each piece of traffic: clicked cells and
-        the ``ARM``'s windows, or the flag of what makes it void.
+        the ``ARM``'s windows, or the flag of what makes it void. A list is no attempt, but edges
+        for :meth:`detect`.
     busy : bool
         Set it for an attempt that does not end.
     """
@@ -80,6 +92,8 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
             one = self.schedule.pop(0)
             if isinstance(one, str):
                 self.void(one)
+            elif isinstance(one, list):
+                self.detect(one)
             else:
                 self.attempt(*one)
         return super().feed(data)
@@ -95,6 +109,11 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
     def _written(self, name, index, value):
         super()._written(name, index, value)
         block, _, register = name.partition(".")
+        if name == "virtual.clear" and value:
+            for count in _VIRTUAL_COUNTS:
+                self.set(f"virtual.{count}", 0)
+            for v in range(VIRTUAL_CHANNELS):
+                self.set("virtual.generated", 0, v)
         if block != "herald":
             return
         if register == "table_address":
@@ -123,10 +142,12 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
 
     def raise_herald(self, name):
         """Raise one of its flags."""
-        bit = _FLAGS.index(name)
-        self.set("herald.flags", self.get("herald.flags") | 1 << bit)
-        self.set("herald.flag_counts", self.get("herald.flag_counts", bit) + 1, bit)
-        self.set("herald.flag_times", self.tick, bit)
+        self._raise("herald", _FLAGS.index(name))
+
+    def _raise(self, block, bit):
+        self.set(f"{block}.flags", self.get(f"{block}.flags") | 1 << bit)
+        self.set(f"{block}.flag_counts", self.get(f"{block}.flag_counts", bit) + 1, bit)
+        self.set(f"{block}.flag_times", self.tick, bit)
 
     def _show_herald(self):
         control = HeraldControl.from_bits(self.get("herald.control"))
@@ -137,6 +158,36 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
 
     def _add(self, name, number=1):
         self.set(f"herald.{name}", self.get(f"herald.{name}") + number)
+
+    # Virtual channels.
+
+    def detect(self, edges, *, late=0):
+        """Let detectors have edges, ``(fine units, channel)``, of which the virtual channels see
+        those that the tagger tags; of these so many come too late, the last ones."""
+        if not self.get("tagger.control") & 1:
+            return
+        edges = sorted(edge for edge in edges if self.get("tagger.edges", edge[1]))
+        if late:
+            edges = edges[:-late]
+            self.set("virtual.edges_late", self.get("virtual.edges_late") + late)
+            self._raise("virtual", _VIRTUAL_FLAGS.index("edge_late"))
+        for v in range(VIRTUAL_CHANNELS):
+            channel = VirtualChannel.from_bits(self.get("virtual.channels", v))
+            if not channel.enable:
+                continue
+            combination = channel.kind == VirtualKind.COMBINATION
+            found = virtual_edges(edges, VirtualSettings(
+                detectors=_numbers(channel.detectors), window=self.get("virtual.window", v),
+                watched=_numbers(channel.watched) if combination else None,
+                guard_before=self.get("virtual.guard_before", v),
+                guard_after=self.get("virtual.guard_after", v)))
+            self.set("virtual.generated", self.get("virtual.generated", v) + len(found), v)
+            if channel.record:
+                sent = self.push_records(np.array([TagRecord.const({
+                    "coarse": time // FINE_PER_TICK & 0xFFFFFFFF, "fine": time % FINE_PER_TICK,
+                    "channel": FIRST_VIRTUAL + v}).as_bits() for time in found], np.uint64))
+                self.set("virtual.sent", self.get("virtual.sent") + sent)
+                self.set("virtual.lost", self.get("virtual.lost") + len(found) - sent)
 
     # Attempts.
 
@@ -215,3 +266,7 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
         self.raise_herald(flag)
         if control.record_void:
             self._record(0, Outcome.VOID)
+
+
+def _numbers(bits):
+    return frozenset(k for k in range(DETECTORS) if bits >> k & 1)

@@ -367,6 +367,25 @@ def test_a_peer_that_never_answers(node):
     assert Run(node, [{0: [120], 1: [220]}]).codes == [1]
 
 
+def test_virtual_channels_are_counted(node):
+    node.herald.configure(changed(virtual={
+        "pair": {"number": 1, "kind": "coincidence", "of": ["c", "d"], "window": "6ns"},
+        "alone": {"kind": "combination", "of": ["c"], "window": "6ns", "record": False}}))
+    node.tagger.enable(0, 1)
+    node.tagger.run()
+    Run(node, [{0: [120, 210, 400], 1: [124, 300, 396]}])
+    after = node.timing.tick() + 3000  # edges wait for 2048 ticks
+    while node.timing.tick() < after:
+        pass
+    node.tagger.stop()
+    counts = node.virtual.counts()
+    assert counts.edges == {"alone": 1, "pair": 2}
+    assert (counts.sent, counts.lost, counts.exact) == (2, 0, True)
+    assert node.virtual.flags() == {}
+    node.herald.configure(PLAN)
+    assert node.virtual.counts().sent == 0
+
+
 def test_a_unit_that_is_off_refuses(node):
     node.herald.configure(PLAN, enable=False)
     assert node.herald.status().refuses == ("off",)

@@ -218,6 +218,54 @@ def test_histogram_with_a_virtual_channel(port, tmp_path):
     assert port.get("tagger.edges", 0) == port.get("tagger.edges", 1) == 1
 
 
+@pytest.fixture
+def pairs(tmp_path):
+    """A plan with a virtual channel."""
+    plan = tmp_path / "pairs.json"
+    plan.write_text(json.dumps({**read_plan("entangle").source, "virtual": {
+        "pair": {"kind": "coincidence", "of": ["c", "d"], "window": "4ns"}}}))
+    return plan
+
+
+@pytest.mark.parametrize("histogram", [(), ("--hom", "c,c")])
+def test_run_counts_virtual_channels(port, program, pairs, tmp_path, histogram):
+    port.schedule = [[(100_000, 0), (101_000, 1)], (EARLY_C | LATE_D, 3),
+                     [(300_000, 0), (400_000, 1), (401_000, 0)]]
+    out, page = tmp_path / "run.json", tmp_path / "run.html"
+    result = call("run", pairs, "--program", program, "--out", out, "--report", page, *histogram)
+    assert result.exit_code == 0, result.output
+    for text in ("pair 2", "Virtual edges in the tag stream 2", "Attempts 1 "):
+        assert text in said(result)
+    assert HeraldRun.read(out).virtual == {
+        "edges": {"pair": 2}, "sent": 2, "lost": 0, "edges_lost": 0, "edges_late": 0}
+    assert "Virtual channels" in page.read_text()
+    assert not port.get("tagger.control") & 1
+
+
+def test_run_tells_what_virtual_channels_lost(port, program, pairs):
+    port._raise("virtual", 1)
+    result = call("run", pairs, "--program", program)
+    assert "virtual.edge_late" not in said(result)  # of before
+
+    def late(edges):
+        type(port).detect(port, edges, late=1)
+
+    port.detect = late
+    port.schedule = [[(100_000, 0), (101_000, 1)]]
+    result = call("run", pairs, "--program", program)
+    assert "virtual.edge_late 1" in said(result) and "came too late 1" in said(result)
+
+
+def test_rates_of_virtual_channels(port, pairs):
+    port.set("virtual.generated", 12_345)
+    port.set("virtual.lost", 6)
+    result = call("rates", "--plan", pairs, "--seconds", "0.0005")
+    for text in ("virtual channel edges per second pair 0", "pair 12 345", "Lost there 6"):
+        assert text in said(result)
+    found = json.loads(call("rates", "--plan", pairs, "--seconds", "0.0005", "--json").stdout)
+    assert found["virtual"]["edges"] == {"pair": 12_345} and found["virtual"]["lost"] == 6
+
+
 @pytest.mark.parametrize("arguments, text", [
     (("run", "entangle", "--program", "rabi", "--hom", "c,d", "--start-stop", "c,d"),
      "a node has one histogram"),

@@ -17,7 +17,10 @@ from quantacore.gateware.layouts.herald import (
     count_index,
 )
 from quantacore.gateware.layouts.peer import PeerStatus
+from quantacore.gateware.layouts.virtual import VirtualFlags
 from quantacore.host.driver import herald as driver
+from quantacore.host.driver import virtual as virtual_driver
+from quantacore.host.driver.errors import AchievedValueWarning
 from quantacore.host.driver.herald import (
     FLAG_ERRORS,
     HeraldBusyError,
@@ -435,6 +438,120 @@ def test_a_peer_that_does_not_answer():
     on_herald(scenario, peers=True)
 
 
+VIRTUAL = {**read_plan("entangle").source, "virtual": {
+    "both": {"number": 2, "kind": "coincidence", "of": ["c", "d"], "window": "4ns"},
+    "only_c": {"kind": "combination", "of": ["c"], "window": "4ns", "guard_before": "10ns",
+               "guard_after": "10ns", "record": False}}}
+#: Two pairs, and one of c alone, in fine units and inputs.
+EDGES = [(100_000, 0), (103_000, 1), (200_000, 1), (204_096, 0), (300_000, 0)]
+
+
+async def see(herald, edges, golden, **options):
+    await herald.node.tagger.enable(0, 1)
+    await herald.node.tagger.run()
+    golden.detect(edges, **options)
+
+
+def test_virtual_channels_are_counted_by_name():
+    async def scenario(herald, golden):
+        await herald.configure(VIRTUAL)
+        await see(herald, EDGES, golden)
+        counts = await herald.node.virtual.counts()
+        assert counts.edges == {"only_c": 1, "both": 2}
+        assert (counts.sent, counts.lost, counts.exact) == (2, 0, True)
+        assert (await herald.counts()).virtual == counts.edges
+        await herald.node.virtual.check_flags()
+
+    on_herald(scenario)
+
+
+def test_virtual_channels_without_a_plan():
+    async def scenario(herald, golden):
+        golden.set("virtual.generated", 1 << 47, 3)
+        assert (await herald.node.virtual.counts()).edges == {
+            "virtual32": 0, "virtual33": 0, "virtual34": 0, "virtual35": 1 << 47}
+
+    on_herald(scenario)
+
+
+def test_what_virtual_channels_lose_is_counted():
+    async def scenario(herald, golden):
+        await herald.configure(VIRTUAL)
+        await see(herald, EDGES, golden, late=2)
+        counts = await herald.node.virtual.counts()
+        assert counts.edges["both"] == 1 and counts.edges_late == 2 and not counts.exact
+        golden.push_records([0] * golden.buffer_depth)
+        golden.detect(EDGES)
+        counts = await herald.node.virtual.counts()
+        assert (counts.edges["both"], counts.sent, counts.lost) == (3, 1, 2)
+
+    on_herald(scenario)
+
+
+def test_virtual_counts_are_cleared_by_a_plan_if_it_may():
+    async def scenario(herald, golden):
+        await herald.configure(VIRTUAL)
+        await see(herald, EDGES, golden)
+        await herald.configure(VIRTUAL, clear=False)
+        assert (await herald.node.virtual.counts()).sent == 2
+        await herald.configure(VIRTUAL)
+        assert (await herald.node.virtual.counts()).sent == 0
+        golden.detect(EDGES)
+        await herald.node.virtual.clear()
+        assert (await herald.counts()).virtual == {"only_c": 0, "both": 0}
+
+    on_herald(scenario)
+
+
+def test_rates_of_virtual_channels():
+    async def scenario(herald, golden):
+        await herald.configure(VIRTUAL)
+        before = await herald.counts()
+        await see(herald, EDGES, golden)
+        golden.tick = before.tick + 124_000
+        rates, _ = await herald.rates(before)
+        assert rates.virtual["both"] == pytest.approx(2 / rates.seconds)
+
+    on_herald(scenario)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in VirtualFlags.as_shape()])
+def test_every_flag_of_virtual_channels_has_its_error(name):
+    async def scenario(herald, golden):
+        virtual = herald.node.virtual
+        golden._raise("virtual", [flag for flag, _ in VirtualFlags.as_shape()].index(name))
+        with pytest.raises(virtual_driver.FLAG_ERRORS[name], match=r"1 times, first"):
+            await virtual.check_flags()
+        await virtual.clear_flags()
+        await virtual.check_flags()
+
+    on_herald(scenario)
+
+
+def test_hold_of_virtual_channels():
+    async def scenario(herald, golden):
+        virtual = herald.node.virtual
+        assert await virtual.hold() == pytest.approx(2048 * 8e-9)
+        with pytest.warns(AchievedValueWarning, match="Hold"):
+            assert await virtual.set_hold(20.003e-6) == pytest.approx(20e-6)
+        assert golden.get("virtual.hold") == 2500
+        with pytest.raises(ValueError, match="Hold must be 0 to 0.00052428 s, not 1 s"):
+            await virtual.set_hold(1)
+
+    on_herald(scenario)
+
+
+def test_a_node_without_virtual_channels_says_so():
+    async def main():
+        async with await Node.connect(GoldenTransport(GoldenEndpoint())) as node:
+            for ask in (node.virtual.counts(), node.virtual.clear(), node.virtual.hold(),
+                        node.virtual.set_hold(1e-6), node.virtual.check_flags()):
+                with pytest.raises(virtual_driver.VirtualMissingError, match="herald=yes"):
+                    await ask
+
+    run_in_simulated_time(main())
+
+
 def test_histogram_of_a_virtual_channel():
     async def scenario(herald, golden):
         await herald.node.histogram.configure(start=0, stop=35, bin_s=1e-9)
@@ -452,4 +569,5 @@ def test_synchronous():
         warnings.simplefilter("error")
         node.herald.configure("entangle")
         assert node.herald.counts().attempts == 0
+        assert node.virtual.counts().sent == 0
         assert node.herald.status().enabled
