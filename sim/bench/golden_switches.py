@@ -4,13 +4,11 @@ Each piece of traffic takes :data:`TRAFFIC_TICKS`, in which the models run tick 
 plant of switches between drives and monitors.
 """
 
-from quantacore.gateware.layouts.node import NODE_MAP
-from quantacore.gateware.layouts.registers import RegisterMap
+from quantacore.gateware.layouts.identity import Capabilities
 from quantacore.gateware.layouts.switches import (
     DRIVE_BITS,
     MONITOR_BITS,
     ROUTE_BITS,
-    SWITCHES,
     RefusedRequest,
     RouteLoading,
     SwitchAction,
@@ -23,13 +21,10 @@ from quantacore.sim.golden.endpoint import GoldenEndpoint
 from quantacore.sim.golden.switches import RouteTableModel, SwitchesModel
 from quantacore.sim.photonics.switches import MachZehnder, SwitchPlant
 
-__all__ = ["TRAFFIC_TICKS", "SWITCH_MAP", "GoldenSwitchesEndpoint"]
+__all__ = ["TRAFFIC_TICKS", "GoldenSwitchesEndpoint"]
 
 #: Ticks that pass with each piece of traffic.
 TRAFFIC_TICKS = 25
-#: The node's map, with switches if it has none.
-SWITCH_MAP = NODE_MAP if SWITCHES in NODE_MAP.blocks else RegisterMap(
-    blocks=(*NODE_MAP.blocks, SWITCHES))
 _FLAGS = [name for name, _ in SwitchFlags.as_shape()]
 
 
@@ -50,12 +45,14 @@ class GoldenSwitchesEndpoint(GoldenEndpoint):
     def __init__(self, plant=None, **options):
         self.plant = plant or SwitchPlant([MachZehnder(time_constant_ticks=40)] * 8)
         self.switches = len(self.plant.devices)
-        super().__init__(SWITCH_MAP, **options)
+        super().__init__(**options)
         self.on_write = self._written
 
     def reset(self):
         """As of a node; no route is known."""
         super().reset()
+        self.set("identity.capabilities", self.get("identity.capabilities")
+                 | 1 << Capabilities.as_shape()["switches"].offset)
         self.level, self.emergency = 0, False
         self.table = RouteTableModel(self.switches)
         self.model = SwitchesModel(switches=self.switches, routes=self.table.routes,

@@ -1,8 +1,6 @@
 """The driver of the switches and its commands, over golden switches and a plant."""
 
-import contextlib
 import json
-import types
 
 import pytest
 from click.testing import CliRunner
@@ -10,8 +8,6 @@ from click.testing import CliRunner
 from quantacore.gateware.layouts.switches import CHANGE_TICKS, Refusal, RouteState
 from quantacore.host.driver import node as node_module
 from quantacore.host.driver.errors import AchievedValueWarning
-from quantacore.host.driver.generate import generate
-from quantacore.host.driver.link import LinkClient
 from quantacore.host.driver.switches import (
     Route,
     RouteLoadError,
@@ -20,12 +16,11 @@ from quantacore.host.driver.switches import (
     RouteRefusedError,
     RouteUnknownError,
     StillSettlingError,
-    SwitchesDriver,
     SwitchesMissingError,
     SwitchStuckError,
 )
 from quantacore.sim.bench.golden_node import GoldenTransport, run_in_simulated_time
-from quantacore.sim.bench.golden_switches import SWITCH_MAP, GoldenSwitchesEndpoint
+from quantacore.sim.bench.golden_switches import GoldenSwitchesEndpoint
 from quantacore.sim.photonics.switches import MachZehnder, Ring, SwitchPlant
 
 TICK_S = 8e-9
@@ -48,36 +43,20 @@ def routes(plant):
             2: route(plant, (32768, 32768, 32768))}
 
 
-#: Typed registers of a map that has switches, whether the node's has or not.
-REGISTERS = types.ModuleType("switch_registers")
-exec(compile(generate(SWITCH_MAP), REGISTERS.__name__, "exec"), vars(REGISTERS))
-
-
-@contextlib.asynccontextmanager
-async def golden_switches(endpoint):
-    """``(driver, endpoint)``: the driver of golden switches, the host's whole link in between."""
-    client = LinkClient(GoldenTransport(endpoint), register_map=SWITCH_MAP)
-    # A host before this one may have left its session.
-    await client.open(takeover=True)
-    try:
-        node = types.SimpleNamespace(client=client, units=node_module.TimeUnits(8000))
-        yield SwitchesDriver(node, REGISTERS.SwitchesRegisters(client)), endpoint
-    finally:
-        await client.close()
-
-
 def on_switches(scenario, *, load=True):
     devices = plant()
 
     async def main():
-        async with golden_switches(GoldenSwitchesEndpoint(devices)) as (driver, golden):
+        port = GoldenTransport(GoldenSwitchesEndpoint(devices))
+        async with await node_module.Node.connect(port) as node:
+            driver = node.switches
             if load:
                 for number, each in routes(devices).items():
                     await driver.load(number, each)
                 await driver.configure(timeout_s=100 * TICK_S, debounce_s=10 * TICK_S,
                                        safe=(1, 2, 3))
                 await driver.enable()
-            return await scenario(driver, golden)
+            return await scenario(driver, port.endpoint)
 
     return run_in_simulated_time(main())
 
@@ -337,22 +316,11 @@ def command(monkeypatch):
 
     golden = GoldenSwitchesEndpoint(plant())
 
-    async def connect(_port, **_options):
-        stack = contextlib.AsyncExitStack()
-        driver, _ = await stack.enter_async_context(golden_switches(golden))
-        node = types.SimpleNamespace(switches=driver, units=driver.units,
-                                     timing=types.SimpleNamespace(tick=driver.node.client.ping))
+    def connect(transport, record=None):
+        golden.session = 0  # its lease would not run out: little time passes
+        return GoldenTransport(golden)
 
-        class Connected(contextlib.AbstractAsyncContextManager):
-            async def __aenter__(self):
-                return node
-
-            async def __aexit__(self, *exception):
-                return await stack.__aexit__(*exception)
-
-        return Connected()
-
-    monkeypatch.setattr(node_module.Node, "connect", connect)
+    monkeypatch.setattr(node_module, "open_transport", connect)
 
     def run(*arguments, code=0):
         result = CliRunner().invoke(quantacore, ["switch", *map(str, arguments)])
