@@ -80,6 +80,12 @@ def _print_plan(out, compiled):
         out.print()
         out.print(table([(s.name, s.number, ".".join(s.zero), ".".join(s.one))
                          for s in plan.sites.values()], ("site", "number", "zero", "one")))
+    if plan.switches:
+        out.print()
+        routes = plan.switches.plan
+        where = "which the node has already" if routes is None else (
+            f"loaded with routes {', '.join(map(str, sorted(routes.routes)))}")
+        out.print(f"Photonic switches: route {plan.switches.route}, {where}")
     if plan.codes:
         out.print()
         out.print("Codes that are no pattern: "
@@ -185,12 +191,11 @@ async def _compile_for(url, takeover, plan):
 async def _configure(node, plan, **options):
     import warnings
 
-    from quantacore.host.driver.herald import PlanWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PlanWarning)  # they are printed from the findings
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
         compiled = await node.herald.configure(plan, **options)
-    _warn(compiled.findings)
+    for warning in raised:
+        click.echo(f"warning: {warning.message}", err=True)
     return compiled
 
 

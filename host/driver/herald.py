@@ -29,10 +29,12 @@ from quantacore.gateware.layouts.herald import (
     HeraldCount,
     count_index,
 )
+from quantacore.gateware.layouts.switches import RouteState
 from quantacore.host.driver.block import BlockDriver
 from quantacore.host.driver.errors import AchievedValueWarning, LinkError
+from quantacore.host.driver.switches import RoutePlanError
 from quantacore.host.herald.compile import HeraldGeometry, compile_plan
-from quantacore.host.herald.plan import read_plan
+from quantacore.host.herald.plan import Finding, PlanError, read_plan
 from quantacore.host.herald.records import (
     Verdicts,
     VerdictState,
@@ -260,7 +262,7 @@ class HeraldDriver(BlockDriver):
         """:class:`~quantacore.host.herald.compile.HeraldGeometry` of this node."""
         identity = self.node.identity
         return HeraldGeometry(identity.tick_ps, identity.channels, identity.samples,
-                              identity.peers)
+                              identity.peers, identity.switches)
 
     # Plans.
 
@@ -285,7 +287,10 @@ class HeraldDriver(BlockDriver):
         return compile_plan(read_plan(plan), self.geometry())
 
     async def configure(self, plan, *, enable=True, clear=True, verify=False):
-        """Load a plan: tables, limits, role and peers, virtual channels.
+        """Load a plan: tables, limits, role and peers, virtual channels, photonic switches.
+
+        Where the plan says which route its attempts need, that one is loaded (if it is in the
+        plan), the switches are switched on, and it is waited for until the route holds.
 
         Parameters
         ----------
@@ -309,8 +314,12 @@ class HeraldDriver(BlockDriver):
             The node stays as it was.
         HeraldBusyError, TableBusyError, TablesDifferError
             Attempts stay disabled.
+        SwitchesError
+            The route could not be loaded, or does not hold. The rest of the plan is loaded, and
+            attempts stay disabled.
         """
         compiled = self.compile(plan)
+        await self._check_route(compiled.plan.switches)
         for finding in compiled.findings:
             warnings.warn(str(finding), PlanWarning, stacklevel=2)
         registers = self.registers
@@ -343,8 +352,41 @@ class HeraldDriver(BlockDriver):
         if clear:
             await self.clear()
             await self.node.virtual.clear()
+        await registers.control.write(**compiled.control, enable=0)
+        await self._take_route(compiled.plan.switches)
         await registers.control.write(**compiled.control, enable=int(enable))
         return compiled
+
+    async def _check_route(self, wanted):
+        """What can't be said of a plan's route without asking the node."""
+        if wanted is None:
+            return
+        switches = self.node.switches
+        if wanted.plan is not None:
+            try:
+                await switches.check(wanted.plan)
+            except RoutePlanError as error:
+                raise PlanError([Finding("$.switches.plan", str(error))]) from None
+            return
+        known = await switches.known()
+        if wanted.route not in known:
+            raise PlanError([Finding(
+                "$.switches.route", f"the node has no route {wanted.route}; it has "
+                f"{', '.join(map(str, known)) or 'none'}: give the plan its \"plan\" of routes, or "
+                f"load one (quantacore switch load)")])
+
+    async def _take_route(self, wanted):
+        if wanted is None:
+            return
+        switches = self.node.switches
+        if wanted.plan is not None:
+            await switches.apply(wanted.plan)
+        if (await switches.status()).state is RouteState.OFF:
+            await switches.enable()
+        report = await switches.select(wanted.route)
+        if report.failed_over:
+            warnings.warn(f"$.switches.route: a switch of route {wanted.route} is stuck; route "
+                          f"{report.route} took over", PlanWarning, stacklevel=3)
 
     async def _write_table(self, address, words):
         client, registers = self.node.client, self.registers

@@ -38,9 +38,10 @@ from quantacore.gateware.layouts.virtual import (
     VirtualKind,
 )
 from quantacore.sim.bench.golden_sequencer import GoldenSequencerEndpoint
+from quantacore.sim.bench.golden_switches import GoldenSwitchesEndpoint
 from quantacore.sim.golden.virtual import VirtualSettings, virtual_edges
 
-__all__ = ["GoldenHeraldEndpoint"]
+__all__ = ["GoldenHeraldEndpoint", "GoldenSwitchedEndpoint"]
 
 _FLAGS = [name for name, _ in HeraldFlags.as_shape()]
 _VIRTUAL_FLAGS = [name for name, _ in VirtualFlags.as_shape()]
@@ -69,6 +70,9 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
         Set it for an attempt that does not end.
     """
 
+    #: Whether attempts wait for a route.
+    settling = False
+
     def __init__(self, *, inputs=8, samples=8, peers=False, **options):
         self.inputs, self.samples, self.peers = inputs, samples, peers
         super().__init__(**options)
@@ -85,7 +89,6 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
         self._table, self._index = HeraldTable.OPEN, 0
         self.schedule, self.busy, self.saturated = [], False, 0
         self.counts = [0] * COUNTS
-        self._show_herald()
 
     def feed(self, data):
         if self.schedule and self._busy:
@@ -101,6 +104,13 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
     # Registers.
 
     def get(self, name, index=0):
+        if name == "herald.status":
+            control = HeraldControl.from_bits(self.get("herald.control"))
+            return HeraldStatus.const({
+                "busy": self.busy, "off": not control.enable, "saturated": bool(self.saturated),
+                "settling": self.settling, "detectors": self.saturated}).as_bits()
+        if name == "herald.table_readback":
+            return self.tables[self._table].get(self._index, 0)
         if name == "herald.counts":
             return self.counts[index // 2] >> 32 * (index % 2) & 0xFFFFFFFF \
                 if index < 2 * COUNTS else 0
@@ -127,7 +137,6 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
             self._index += 1
         elif register == "action":
             self._act(HeraldAction.from_bits(value))
-        self._show_herald()
 
     def _act(self, action):
         if action.clear:
@@ -148,13 +157,6 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
         self.set(f"{block}.flags", self.get(f"{block}.flags") | 1 << bit)
         self.set(f"{block}.flag_counts", self.get(f"{block}.flag_counts", bit) + 1, bit)
         self.set(f"{block}.flag_times", self.tick, bit)
-
-    def _show_herald(self):
-        control = HeraldControl.from_bits(self.get("herald.control"))
-        self.set("herald.status", HeraldStatus.const({
-            "busy": self.busy, "off": not control.enable, "saturated": bool(self.saturated),
-            "detectors": self.saturated}).as_bits())
-        self.set("herald.table_readback", self.tables[self._table].get(self._index, 0))
 
     def _add(self, name, number=1):
         self.set(f"herald.{name}", self.get(f"herald.{name}") + number)
@@ -209,7 +211,7 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
     def _begin(self):
         """Whether there is an attempt; it has its number."""
         control = HeraldControl.from_bits(self.get("herald.control"))
-        if not control.enable or self.saturated:
+        if not control.enable or self.saturated or self.settling:
             self._add("refused")
             self.raise_herald("refused")
             return None
@@ -266,6 +268,14 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
         self.raise_herald(flag)
         if control.record_void:
             self._record(0, Outcome.VOID)
+
+
+class GoldenSwitchedEndpoint(GoldenSwitchesEndpoint, GoldenHeraldEndpoint):
+    """A golden endpoint whose node has a sequencer, a herald unit and photonic switches.
+
+    Switches move in the ticks of :class:`~quantacore.sim.bench.golden_switches
+    .GoldenSwitchesEndpoint` only, which are some of those that pass.
+    """
 
 
 def _numbers(bits):

@@ -77,6 +77,19 @@ def test_check_explains_a_plan():
         call("check", "entangle", "--clicks", "x"))
 
 
+def test_check_shows_the_route(tmp_path):
+    plan = {**read_plan("entangle").source, "switches": {"route": 2}}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    assert "Photonic switches: route 2, which the node has already" in said(
+        call("check", tmp_path / "plan.json"))
+    plan["switches"]["plan"] = "routes.json"
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    (tmp_path / "routes.json").write_text(json.dumps({"routes": {
+        number: {"drives": [0], "settle_s": 0} for number in ("2", "7")}}))
+    assert "Photonic switches: route 2, loaded with routes 2, 7" in said(
+        call("check", tmp_path / "plan.json"))
+
+
 def test_check_for_another_node():
     result = call("check", "entangle", "--samples", "1", "--tick", "10")
     assert "warning: $.windows.early.to: 'to' of early is" not in result.output
@@ -118,6 +131,16 @@ def test_load(port):
     assert result.exit_code == 0 and "attempts may be armed: yes" in said(result)
     assert port.get("herald.codes")
     assert "armed: no" in said(call("load", "entangle", "--disabled", "--keep-counts"))
+
+
+def test_load_says_what_came_of_a_time(port, tmp_path):
+    plan = tmp_path / "plan.json"
+    source = read_plan("entangle").source
+    plan.write_text(json.dumps({**source, "windows": {
+        **source["windows"], "early": {"from": "120.1ns", "to": "320ns"}}}))
+    result = call("load", plan)
+    assert result.exit_code == 0
+    assert said(result).count("warning: $.windows.early.from") == 1
 
 
 def test_run_counts_and_report(port, program, tmp_path):
@@ -173,7 +196,6 @@ def test_run_that_takes_too_long(port, tmp_path):
 def test_saturated_detector_is_shown(port):
     port.set("herald.control", 1)
     port.saturated = 2
-    port._show_herald()
     result = call("rates", "--plan", "entangle", "--seconds", "0.0005")
     assert result.exit_code == 0
     assert "Armed attempts are refused saturated" in said(result)

@@ -17,6 +17,7 @@ from quantacore.gateware.layouts.herald import (
     count_index,
 )
 from quantacore.gateware.layouts.peer import PeerStatus
+from quantacore.gateware.layouts.switches import RouteState
 from quantacore.gateware.layouts.virtual import VirtualFlags
 from quantacore.host.driver import herald as driver
 from quantacore.host.driver import virtual as virtual_driver
@@ -33,6 +34,7 @@ from quantacore.host.driver.herald import (
 )
 from quantacore.host.driver.node import Node
 from quantacore.host.driver.peers import PeerSilentError, PeersMissingError
+from quantacore.host.driver.switches import SwitchStuckError
 from quantacore.host.herald.plan import PlanError, read_plan
 from quantacore.host.herald.records import (
     Verdicts,
@@ -41,17 +43,18 @@ from quantacore.host.herald.records import (
     split_verdicts,
 )
 from quantacore.sim.bench.cosim import seed_from_environment
-from quantacore.sim.bench.golden_herald import GoldenHeraldEndpoint
+from quantacore.sim.bench.golden_herald import GoldenHeraldEndpoint, GoldenSwitchedEndpoint
 from quantacore.sim.bench.golden_node import GoldenTransport, run_in_simulated_time
 from quantacore.sim.golden.endpoint import GoldenEndpoint
+from quantacore.sim.photonics.switches import MachZehnder, SwitchPlant
 
 #: Cells of the plan "entangle".
 EARLY_C, LATE_C, EARLY_D, LATE_D = 1 << 0, 1 << 1, 1 << 4, 1 << 5
 
 
-def on_herald(scenario, **options):
+def on_herald(scenario, *, endpoint=GoldenHeraldEndpoint, **options):
     async def main():
-        golden = GoldenTransport(GoldenHeraldEndpoint(**options))
+        golden = GoldenTransport(endpoint(**options))
         async with await Node.connect(golden) as node:
             return await scenario(node.herald, golden.endpoint)
 
@@ -311,7 +314,6 @@ def test_saturation_is_shown():
     async def scenario(herald, golden):
         await herald.configure("entangle")
         golden.saturated = 2
-        golden._show_herald()
         golden.raise_herald("saturated")
         status = await herald.status()
         assert status.saturated == ("d",) and status.refuses == ("saturated",)
@@ -388,6 +390,115 @@ def test_verdicts_that_another_driver_read():
         assert (await herald.verdicts()).attempts.tolist() == [1_000_001]
 
     on_herald(scenario)
+
+
+# Photonic switches.
+
+#: What a switch's monitor reads for its two drive codes.
+BAR, CROSS = [0, 2000], [58000, 61000]
+ROUTES = {"routes": {
+    "0": {"drives": [0, 32768], "monitors": {"0": BAR, "1": CROSS}, "settle_s": 4e-6,
+          "alternate": 1},
+    "1": {"drives": [32768, 0], "monitors": {"0": CROSS}, "settle_s": 4e-6}},
+    "timeout_s": 1e-6, "debounce_s": 8e-8}
+
+
+def routed(route, routes=ROUTES):
+    switches = {"route": route} if routes is None else {"route": route, "plan": routes}
+    return {**read_plan("entangle").source, "switches": switches}
+
+
+def on_switched(scenario):
+    plant = SwitchPlant([MachZehnder(time_constant_ticks=40)] * 2)
+    return on_herald(scenario, endpoint=GoldenSwitchedEndpoint, plant=plant)
+
+
+def test_a_plan_takes_its_route():
+    async def scenario(herald, golden):
+        await herald.configure(routed(0))
+        report = await herald.node.switches.status()
+        assert report.state is RouteState.HOLDING and report.route == 0
+        assert golden.unit.drives == (0, 32768) and golden.unit.timeout == 125
+        assert (await herald.status()).refuses == ()
+        assert golden.attempt(EARLY_C | LATE_D, 3) == 0
+        await herald.configure(routed(1))
+        assert golden.unit.drives == (32768, 0)
+
+    on_switched(scenario)
+
+
+def test_a_plan_takes_a_route_that_the_node_has():
+    async def scenario(herald, golden):
+        with pytest.raises(PlanError, match=r"\$.switches.route: the node has no route 1; it has "
+                                            r"none: give the plan its \"plan\" of routes, or load"):
+            await herald.configure(routed(1, None))
+        assert golden.tables[HeraldTable.OPEN] == {} and not golden.unit.enable
+        await herald.configure(routed(0))
+        await herald.configure(routed(1, None))
+        assert golden.unit.drives == (32768, 0)
+
+    on_switched(scenario)
+
+
+def test_switches_that_a_build_lacks():
+    async def scenario(herald, golden):
+        for plan in (routed(0), routed(0, None)):
+            with pytest.raises(PlanError, match=r"\$.switches: this node was built without "
+                                                r"photonic switches; build it with NodeConfig"):
+                await herald.configure(plan)
+        assert golden.tables[HeraldTable.OPEN] == {}
+
+    on_herald(scenario)
+
+
+def test_routes_for_other_switches():
+    async def scenario(herald, golden):
+        routes = {"routes": {"0": {"drives": [0, 0, 0], "settle_s": 0}}}
+        with pytest.raises(PlanError, match=r"\$.switches.plan: Route 0 must have a drive code for "
+                                            r"each of 2 switches, not 3"):
+            await herald.configure(routed(0, routes))
+        assert golden.tables[HeraldTable.OPEN] == {} and golden.table.routes == {}
+
+    on_switched(scenario)
+
+
+def test_a_route_that_does_not_hold_leaves_attempts_disabled():
+    async def scenario(herald, golden):
+        golden.plant.stick(0)
+        golden.plant.stick(1)
+        with pytest.raises(SwitchStuckError, match="Route 0 does not hold, and no alternate does"):
+            await herald.configure(routed(0))
+        assert set((await herald.status()).refuses) == {"off", "settling"}
+        # With the switch repaired the plan is complete.
+        golden.plant.release(0)
+        golden.plant.release(1)
+        await herald.node.switches.clear()
+        await herald.node.switches.select(0)
+        await herald.enable()
+        await herald.verify()
+        assert golden.attempt(EARLY_C | LATE_D, 3) == 0
+
+    on_switched(scenario)
+
+
+def test_an_alternate_that_takes_over_is_told():
+    async def scenario(herald, golden):
+        golden.plant.stick(1)
+        with pytest.warns(PlanWarning, match=r"\$.switches.route: a switch of route 0 is stuck; "
+                                             r"route 1 took over"):
+            await herald.configure(routed(0))
+        assert (await herald.status()).enabled
+
+    on_switched(scenario)
+
+
+def test_a_plan_without_a_route_leaves_switches_alone():
+    async def scenario(herald, golden):
+        await herald.configure(routed(0))
+        await herald.configure("entangle")
+        assert golden.unit.counts.requests == 1 and golden.unit.enable
+
+    on_switched(scenario)
 
 
 # Peers and virtual channels.

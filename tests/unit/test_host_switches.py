@@ -1,6 +1,7 @@
 """The driver of the switches and its commands, over golden switches and a plant."""
 
 import json
+import math
 
 import pytest
 from click.testing import CliRunner
@@ -234,9 +235,9 @@ def test_a_request_at_a_tick():
         await driver.request_at(2, at)
         assert (await driver.status()).armed
         golden.step(at + CHANGE_TICKS - 2 - golden.tick)
-        assert golden.model.drives == (0, 0, 0)
+        assert golden.unit.drives == (0, 0, 0)
         golden.step(1)
-        assert golden.model.drives == (32768, 32768, 32768)
+        assert golden.unit.drives == (32768, 32768, 32768)
         await driver.request_at(0, golden.tick - 1)
         counters = await driver.counters()
         assert counters.refused_last == (0, Refusal.LATE)
@@ -265,7 +266,7 @@ def test_a_plan_is_read_and_applied(tmp_path):
     async def scenario(driver, golden):
         await driver.apply(RoutePlan.read(path))
         assert set(golden.table.routes) == {0, 1}
-        assert golden.model.safe == [7, 8, 9] and golden.model.timeout == 125
+        assert golden.unit.safe == [7, 8, 9] and golden.unit.timeout == 125
         await driver.enable()
         assert (await driver.select(0)).route == 0
 
@@ -286,6 +287,7 @@ def changed(**changes):
     (PLAN | {"routes": {"left": {}}}, "A route has a number as its name, not 'left'"),
     (PLAN | {"safe": 3}, "safe must be a list"),
     (PLAN | {"timeout_s": "1us"}, "timeout_s must be a time in seconds, not '1us'"),
+    (PLAN | {"timeout_s": math.inf}, "timeout_s must be a time in seconds, not inf"),
     (changed(drives=5), "Route 0: drives must be a list"),
     (changed(settle_s=None), "Route 0: settle_s must be a time in seconds"),
     (changed(alternate=3), "route 3 for its alternate, and the plan has no such route"),
@@ -298,6 +300,21 @@ def test_a_plan_that_can_not_be(tmp_path, plan, text):
     with pytest.raises(RoutePlanError, match=text) as caught:
         RoutePlan.read(path)
     assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(("plan", "text"), [
+    (PLAN | {"safe": [7, 8]}, "a safe code for each of 3 switches, not 2"),
+    (PLAN | {"timeout_s": 60}, "Time-out must be 0 to 34.3597 s, not 60 s"),
+    (changed(settle_s=60), "Settle time of route 0 must be"),
+    (changed(drives=[1]), "Route 0: number of a monitor's switch must be"),
+])
+def test_a_plan_that_this_build_can_not_have_sends_nothing(plan, text):
+    async def scenario(driver, golden):
+        with pytest.raises(RoutePlanError, match=text):
+            await driver.apply(RoutePlan.from_dict(plan))
+        assert golden.table.routes == {} and golden.unit.timeout == 125_000
+
+    on_switches(scenario, load=False)
 
 
 def test_a_plan_that_is_no_json(tmp_path):
