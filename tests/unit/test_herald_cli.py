@@ -265,7 +265,7 @@ def test_run_counts_virtual_channels(port, program, pairs, tmp_path, histogram):
 
 
 def test_run_tells_what_virtual_channels_lost(port, program, pairs):
-    port._raise("virtual", 1)
+    port.raise_flag("virtual", 1)
     result = call("run", pairs, "--program", program)
     assert "virtual.edge_late" not in said(result)  # of before
 

@@ -630,7 +630,7 @@ def test_rates_of_virtual_channels():
 def test_every_flag_of_virtual_channels_has_its_error(name):
     async def scenario(herald, golden):
         virtual = herald.node.virtual
-        golden._raise("virtual", [flag for flag, _ in VirtualFlags.as_shape()].index(name))
+        golden.raise_flag("virtual", [flag for flag, _ in VirtualFlags.as_shape()].index(name))
         with pytest.raises(virtual_driver.FLAG_ERRORS[name], match=r"1 times, first"):
             await virtual.check_flags()
         await virtual.clear_flags()
