@@ -80,6 +80,12 @@ def _print_plan(out, compiled):
         out.print()
         out.print(table([(s.name, s.number, ".".join(s.zero), ".".join(s.one))
                          for s in plan.sites.values()], ("site", "number", "zero", "one")))
+    if plan.switches:
+        out.print()
+        routes = plan.switches.plan
+        where = "which the node has already" if routes is None else (
+            f"loaded with routes {', '.join(map(str, sorted(routes.routes)))}")
+        out.print(f"Photonic switches: route {plan.switches.route}, {where}")
     if plan.codes:
         out.print()
         out.print("Codes that are no pattern: "
@@ -185,12 +191,11 @@ async def _compile_for(url, takeover, plan):
 async def _configure(node, plan, **options):
     import warnings
 
-    from quantacore.host.driver.herald import PlanWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PlanWarning)  # they are printed from the findings
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
         compiled = await node.herald.configure(plan, **options)
-    _warn(compiled.findings)
+    for warning in raised:
+        click.echo(f"warning: {warning.message}", err=True)
     return compiled
 
 
@@ -319,22 +324,29 @@ def _sources(compiled, name):
     return plan.detectors[name].input, {name}
 
 
-async def _start_histogram(node, compiled, pair, bin_ns):
+async def _start_tagger(node, compiled, names):
+    """Tag the edges of some detectors of a plan, and no others."""
+    await node.tagger.stop()
+    await node.tagger.disable()
+    for detector in (compiled.plan.detectors[name] for name in names):
+        await node.tagger.enable(detector.input, edges="falling" if detector.falling else "rising")
+    await node.tagger.run()
+
+
+async def _start_histogram(node, compiled, pair, bin_ns, more=frozenset()):
+    """Count intervals; the detectors ``more`` are tagged besides."""
     import warnings
 
     start, stop, mode = pair
     (first, some), (second, others) = (_sources(compiled, name) for name in (start, stop))
     await node.tagger.stop()
-    await node.tagger.disable()
-    for detector in (compiled.plan.detectors[name] for name in some | others):
-        await node.tagger.enable(detector.input, edges="falling" if detector.falling else "rising")
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         await node.histogram.configure(start=first, stop=second, bin_s=bin_ns * 1e-9, mode=mode)
     for warning in raised:
         click.echo(f"warning: {warning.message}", err=True)
     await node.histogram.run()
-    await node.tagger.run()
+    await _start_tagger(node, compiled, some | others | more)
 
 
 async def _read_histogram(node, pair):
@@ -365,6 +377,10 @@ async def _run(plan, image, port, takeover, values, timeout, pair, bin_ns):
             bars.update(task, description="loading plan and program")
             compiled = await _configure(node, plan)
             await unit.clear_flags()
+            await node.virtual.clear_flags()
+            # They see what is tagged.
+            looked_at = frozenset().union(*(v.of | v.watched
+                                            for v in compiled.plan.virtual.values()))
             if compiled.peers["control"]:
                 bars.update(task, description="waiting for peers")
                 await node.peers.wait_up(timeout)
@@ -372,7 +388,9 @@ async def _run(plan, image, port, takeover, values, timeout, pair, bin_ns):
                 await sequencer.load(image)
                 sequencer.set(**values)
                 if pair:
-                    await _start_histogram(node, compiled, pair, bin_ns)
+                    await _start_histogram(node, compiled, pair, bin_ns, looked_at)
+                elif looked_at:
+                    await _start_tagger(node, compiled, looked_at)
                 await unit.follow()
                 begin = await node.timing.tick()
                 first = counts = await unit.counts()
@@ -399,20 +417,25 @@ async def _run(plan, image, port, takeover, values, timeout, pair, bin_ns):
                     rate, counts = await unit.rates(counts)
                     since = node.units.ticks_s(counts.tick - begin)
                     rates.append({"seconds": since, "attempts_hz": rate.attempts_hz,
-                                  "succeeded_hz": rate.succeeded_hz, "clicks": rate.clicks})
+                                  "succeeded_hz": rate.succeeded_hz, "clicks": rate.clicks,
+                                  "virtual": rate.virtual})
                     bars.update(task, description=_live(unit, await unit.status(), rate, counts))
-                # First, since it stops the tagger, whose records would not end.
+                # First the tagger stops, whose records would not end.
+                if looked_at:
+                    await node.tagger.stop()
                 histograms = [await _read_histogram(node, pair)] if pair else []
                 await _last_records(sequencer, take)
                 verdicts.append(await unit.verdicts())
-            flags = await unit.flags()
+            flags = await unit.flags() | {
+                f"virtual.{name}": value for name, value in (await node.virtual.flags()).items()}
+            virtual = asdict(await node.virtual.counts()) if compiled.plan.virtual else {}
             identity = node.identity
     matrix, totals = Verdicts.join(verdicts).matrix()
     found = HeraldRun(
         plan=compiled.plan.source, counts=asdict(counts),
         seconds=node.units.ticks_s(counts.tick - first.tick), matrix=matrix.tolist(),
         totals=totals.tolist(), rates=rates, histograms=histograms,
-        flags={name: list(value) for name, value in flags.items()},
+        flags={name: list(value) for name, value in flags.items()}, virtual=virtual,
         node={"tick_ps": str(identity.tick_ps), "channels": identity.channels,
               "samples": identity.samples},
         program={"name": image.name, "state": result.state.name, "halt_code": result.halt_code})
@@ -463,6 +486,16 @@ def _print_counts(out, counts, seconds):
                     ("detector", "clicks", "outside windows", "in dead time")))
 
 
+def _print_virtual(out, virtual):
+    """The account of virtual channels as a dictionary, as runs have it."""
+    out.print(table([*virtual["edges"].items()], ("virtual channel", "edges")))
+    out.print()
+    out.print(table([("Virtual edges in the tag stream", virtual["sent"]),
+                     ("Lost there", virtual["lost"]),
+                     ("Detectors' edges that were not looked at", virtual["edges_lost"]),
+                     ("Detectors' edges that came too late", virtual["edges_late"])]))
+
+
 def _print_matrix(out, found):
     rows, columns, matrix, totals = found.success_matrix()
     out.print(table([(name, int(total), *map(int, line)) for name, total, line in
@@ -475,6 +508,9 @@ def _print_run(out, found):
         out.print(table([(f"Program {found.program['name']}", found.program["state"]),
                          ("Halt code", found.program["halt_code"])]))
     _print_counts(out, found.counts, found.seconds)
+    if found.virtual:
+        out.print()
+        _print_virtual(out, found.virtual)
     if any(found.totals):
         out.print()
         _print_matrix(out, found)
@@ -514,14 +550,17 @@ def rates(port, takeover, plan, seconds, as_json):
                     rate, counts = await unit.rates(counts)
                     bars.update(task, completed=counts.tick - first.tick,
                                 description=_live(unit, await unit.status(), rate, counts))
-            return HeraldRates.between(first, counts, node.units), await unit.status()
+            return (HeraldRates.between(first, counts, node.units), await unit.status(),
+                    await node.virtual.counts())
 
-    rate, status = run(watch())
+    rate, status, virtual = run(watch())
+    from dataclasses import asdict
+
     if as_json:
         import json
-        from dataclasses import asdict
 
-        click.echo(json.dumps({"rates": asdict(rate), "status": asdict(status)}, indent=1))
+        click.echo(json.dumps({"rates": asdict(rate), "status": asdict(status),
+                               "virtual": asdict(virtual)}, indent=1))
         return
     out = console()
     out.print(table([
@@ -534,6 +573,11 @@ def rates(port, takeover, plan, seconds, as_json):
     out.print(table([*rate.patterns.items()], ("pattern", "per second")))
     out.print()
     out.print(table([*rate.clicks.items()], ("detector", "clicks per second")))
+    if rate.virtual:
+        out.print()
+        out.print(table([*rate.virtual.items()], ("virtual channel", "edges per second")))
+        out.print()
+        _print_virtual(out, asdict(virtual))
 
 
 # peers ---------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ def _plan(protocol, opens_ns, role):
     width = (_BEFORE_PS + _AFTER_PS) // 1000
     plan = {
         "format": "quantacore-herald-1", "name": f"{protocol}, {role}", "role": role,
-        "codes": {"failed": _FAILED},
+        "peers": {"ports": [0, 1] if role == "station" else [0]}, "codes": {"failed": _FAILED},
         "detectors": {"c": {"input": 0}, "d": {"input": 1}},
         "windows": {name: {"from": f"{at}ns", "to": f"{at + width}ns"}
                     for name, at in zip(("early", "late"), opens_ns, strict=False)},
@@ -253,11 +253,9 @@ class Bench:
             leads = name == "station"
             await node.herald.configure(_plan(protocol, opens, "station" if leads else "follower"))
             await node.sequencer.load(station if leads else emitter)
-            await node.regs.peers.control.write(enable=0b11 if leads else 0b01)
         for _ in range(_PATIENCE):
-            ports = [port for name, node in self.nodes.items()
-                     for port in (await node.regs.peers.status.read())[:1 + (name == "station")]]
-            if all(port.up for port in ports):
+            ports = [port for node in self.nodes.values() for port in await node.peers.ports()]
+            if all(port.up for port in ports if port.enabled):
                 break
             self.star.network.advance(_STEP_TICKS)
         else:
@@ -306,6 +304,7 @@ class Bench:
             if progress is not None:
                 progress((await station.herald.status()).attempt)
         results = {name: await self.nodes[name].sequencer.wait() for name in star.names}
+        shared = {name: await node.peers.counts() for name, node in self.nodes.items()}
         wall = time.perf_counter() - begun
         sides = {}
         for name, result in results.items():
@@ -319,6 +318,10 @@ class Bench:
             raise RuntimeError(
                 f"The nodes do not agree after {attempts} attempts; each one's halt code, "
                 f"attempts, successes, and successes by its program: {sides}")
+        for port, name in enumerate(star.names[:2]):
+            if not shared["station"].agrees(shared[name], port):
+                raise RuntimeError(f"The station and {name} do not agree which attempts they made "
+                                   f"together: {shared['station']}, {shared[name]}")
         judged, correct = star.judged
         return Point(protocol=self.protocol, setting=setting, attempts=attempts,
                      succeeded=succeeded, judged=judged, correct=correct,

@@ -29,10 +29,12 @@ from quantacore.gateware.layouts.herald import (
     HeraldCount,
     count_index,
 )
+from quantacore.gateware.layouts.switches import RouteState
 from quantacore.host.driver.block import BlockDriver
 from quantacore.host.driver.errors import AchievedValueWarning, LinkError
+from quantacore.host.driver.switches import RoutePlanError
 from quantacore.host.herald.compile import HeraldGeometry, compile_plan
-from quantacore.host.herald.plan import read_plan
+from quantacore.host.herald.plan import Finding, PlanError, read_plan
 from quantacore.host.herald.records import (
     Verdicts,
     VerdictState,
@@ -154,8 +156,8 @@ class HeraldCounts:
 
     While attempts are being made each number is right for a moment of its own. ``patterns``,
     ``cells`` (``DETECTOR.WINDOW``), ``stray`` (clicks in an attempt outside all windows), ``dead``
-    (edges in the dead time of another) and ``clicks`` are dictionaries by name; ``tick`` is when
-    they were read.
+    (edges in the dead time of another), ``clicks`` and ``virtual`` (edges of virtual channels;
+    ``node.virtual`` has what they lost) are dictionaries by name; ``tick`` is when they were read.
     """
 
     tick: int
@@ -173,6 +175,7 @@ class HeraldCounts:
     stray: dict
     dead: dict
     clicks: dict
+    virtual: dict
 
     @property
     def void(self):
@@ -190,7 +193,8 @@ class HeraldCounts:
 class HeraldRates:
     """What happened in a span of the node's time, per second.
 
-    ``patterns`` and ``clicks`` are by name; ``probability`` is that of a success in an attempt.
+    ``patterns``, ``clicks`` and ``virtual`` are by name; ``probability`` is that of a success in
+    an attempt.
     """
 
     seconds: float
@@ -200,6 +204,7 @@ class HeraldRates:
     probability: float
     patterns: dict
     clicks: dict
+    virtual: dict
 
     @classmethod
     def between(cls, before, after, units):
@@ -218,8 +223,8 @@ class HeraldRates:
         won = after.succeeded - before.succeeded
         return cls(seconds, rate(before.attempts, after.attempts),
                    rate(before.succeeded, after.succeeded), rate(before.void, after.void),
-                   won / made if made > 0 else float("nan"), by_name("patterns"),
-                   by_name("clicks"))
+                   won / made if made > 0 else float("nan"),
+                   *(by_name(name) for name in ("patterns", "clicks", "virtual")))
 
 
 class HeraldDriver(BlockDriver):
@@ -257,7 +262,7 @@ class HeraldDriver(BlockDriver):
         """:class:`~quantacore.host.herald.compile.HeraldGeometry` of this node."""
         identity = self.node.identity
         return HeraldGeometry(identity.tick_ps, identity.channels, identity.samples,
-                              identity.peers)
+                              identity.peers, identity.switches)
 
     # Plans.
 
@@ -282,7 +287,10 @@ class HeraldDriver(BlockDriver):
         return compile_plan(read_plan(plan), self.geometry())
 
     async def configure(self, plan, *, enable=True, clear=True, verify=False):
-        """Load a plan: tables, limits, role and peers, virtual channels.
+        """Load a plan: tables, limits, role and peers, virtual channels, photonic switches.
+
+        Where the plan says which route its attempts need, that one is loaded (if it is in the
+        plan), the switches are switched on, and it is waited for until the route holds.
 
         Parameters
         ----------
@@ -290,7 +298,8 @@ class HeraldDriver(BlockDriver):
         enable : bool
             Let attempts be armed from now on.
         clear : bool
-            Zero all counts, the numbers of attempts and what limits are counted from.
+            Zero all counts, those of virtual channels too, the numbers of attempts and what limits
+            are counted from.
         verify : bool
             Read every table back.
 
@@ -305,8 +314,12 @@ class HeraldDriver(BlockDriver):
             The node stays as it was.
         HeraldBusyError, TableBusyError, TablesDifferError
             Attempts stay disabled.
+        SwitchesError
+            The route could not be loaded, or does not hold. The rest of the plan is loaded, and
+            attempts stay disabled.
         """
         compiled = self.compile(plan)
+        await self._check_route(compiled.plan.switches)
         for finding in compiled.findings:
             warnings.warn(str(finding), PlanWarning, stacklevel=2)
         registers = self.registers
@@ -338,8 +351,42 @@ class HeraldDriver(BlockDriver):
             await self.verify()
         if clear:
             await self.clear()
+            await self.node.virtual.clear()
+        await registers.control.write(**compiled.control, enable=0)
+        await self._take_route(compiled.plan.switches)
         await registers.control.write(**compiled.control, enable=int(enable))
         return compiled
+
+    async def _check_route(self, wanted):
+        """What can't be said of a plan's route without asking the node."""
+        if wanted is None:
+            return
+        switches = self.node.switches
+        if wanted.plan is not None:
+            try:
+                await switches.check(wanted.plan)
+            except RoutePlanError as error:
+                raise PlanError([Finding("$.switches.plan", str(error))]) from None
+            return
+        known = await switches.known()
+        if wanted.route not in known:
+            raise PlanError([Finding(
+                "$.switches.route", f"the node has no route {wanted.route}; it has "
+                f"{', '.join(map(str, known)) or 'none'}: give the plan its \"plan\" of routes, or "
+                f"load one (quantacore switch load)")])
+
+    async def _take_route(self, wanted):
+        if wanted is None:
+            return
+        switches = self.node.switches
+        if wanted.plan is not None:
+            await switches.apply(wanted.plan)
+        if (await switches.status()).state is RouteState.OFF:
+            await switches.enable()
+        report = await switches.select(wanted.route)
+        if report.failed_over:
+            warnings.warn(f"$.switches.route: a switch of route {wanted.route} is stuck; route "
+                          f"{report.route} took over", PlanWarning, stacklevel=3)
 
     async def _write_table(self, address, words):
         client, registers = self.node.client, self.registers
@@ -474,6 +521,7 @@ class HeraldDriver(BlockDriver):
         totals = dict(zip(_TOTALS, await asyncio.gather(
             *(getattr(registers, name).read() for name in _TOTALS)), strict=True))
         numbers = await self._memory()
+        virtual = await self.node.virtual.counts()
         tick = await self.node.timing.tick()
         patterns, cells, detectors = self._of_plan()
 
@@ -486,7 +534,8 @@ class HeraldDriver(BlockDriver):
             cells=take(HeraldCount.CELL, self.cell_name, cells),
             stray=take(HeraldCount.STRAY, self.detector_name, detectors),
             dead=take(HeraldCount.DEAD, self.detector_name, detectors),
-            clicks=take(HeraldCount.CLICK, self.detector_name, detectors))
+            clicks=take(HeraldCount.CLICK, self.detector_name, detectors),
+            virtual=virtual.edges)
 
     async def _memory(self):
         # The words of a count are read one after the other. Where its high word was the same

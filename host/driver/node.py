@@ -34,6 +34,7 @@ from quantacore.host.driver.registers import (
 )
 from quantacore.host.driver.sequencer import SequencerDriver
 from quantacore.host.driver.switches import SwitchesDriver
+from quantacore.host.driver.virtual import VirtualDriver
 from quantacore.host.transport.base import open_transport
 
 __all__ = ["Identity", "Node", "TimeUnits", "TimingDriver", "TimingSnapshot", "TaggerDriver",
@@ -536,8 +537,8 @@ class Node(Driver):
     """A node and the drivers of its blocks.
 
     Use :meth:`connect`. Attributes: ``identity`` (:class:`Identity`), ``regs`` (every register,
-    typed), ``timing``, ``tagger``, ``histogram``, ``decoder``, ``sequencer``, ``switches``,
-    ``herald``, ``link``, ``client``.
+    typed), ``timing``, ``tagger``, ``virtual``, ``histogram``, ``decoder``, ``sequencer``,
+    ``switches``, ``herald``, ``peers``, ``link``, ``client``.
     """
 
     def __init__(self, client, identity):
@@ -547,6 +548,7 @@ class Node(Driver):
         self.regs = NodeRegisters(client)
         self.timing = TimingDriver(self, self.regs.timing)
         self.tagger = TaggerDriver(self, self.regs.tagger)
+        self.virtual = VirtualDriver(self, self.regs.virtual)
         self.histogram = HistogramDriver(self, self.regs.histogram)
         self.decoder = DecoderDriver(self, self.regs.decoder)
         self.sequencer = SequencerDriver(self, self.regs.sequencer)

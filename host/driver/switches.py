@@ -13,6 +13,7 @@ seconds.
 
 import asyncio
 import json
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -187,7 +188,8 @@ class RoutePlan:
         def seconds(what, value):
             if value is None:
                 return None
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not (
+                    0 <= value < math.inf):
                 raise RoutePlanError(f"{what} must be a time in seconds, not {value!r}")
             return value
 
@@ -390,23 +392,21 @@ class SwitchesDriver(BlockDriver):
     async def routes(self):
         """``{number: Route}`` of all routes that may be requested, as the node's table has them."""
         info = await self.info()
-        loaded = await self.registers.loaded.read()
         result = {}
-        for number in range(info.routes):
-            if loaded >> number & 1:
-                blank = Route(drives=(0,) * info.switches, monitors={}, settle_s=0)
-                words = await self._read(number, _words(blank, 0, info.switches))
-                entry = RouteEntry.from_bits(words[RouteWord.ENTRY.value])
-                limits = {}
-                for k in range(info.switches):
-                    if entry.used >> k & 1:
-                        pair = MonitorRange.from_bits(words[RouteWord.RANGE.value + k])
-                        limits[k] = (pair.low, pair.high)
-                result[number] = Route(
-                    drives=tuple(words[RouteWord.DRIVE.value + k] for k in range(info.switches)),
-                    monitors=limits,
-                    settle_s=self.units.ticks_s(words[RouteWord.SETTLE.value]),
-                    alternate=entry.alternate if entry.has_alternate else None)
+        for number in await self.known():
+            blank = Route(drives=(0,) * info.switches, monitors={}, settle_s=0)
+            words = await self._read(number, _words(blank, 0, info.switches))
+            entry = RouteEntry.from_bits(words[RouteWord.ENTRY.value])
+            limits = {}
+            for k in range(info.switches):
+                if entry.used >> k & 1:
+                    pair = MonitorRange.from_bits(words[RouteWord.RANGE.value + k])
+                    limits[k] = (pair.low, pair.high)
+            result[number] = Route(
+                drives=tuple(words[RouteWord.DRIVE.value + k] for k in range(info.switches)),
+                monitors=limits,
+                settle_s=self.units.ticks_s(words[RouteWord.SETTLE.value]),
+                alternate=entry.alternate if entry.has_alternate else None)
         return result
 
     async def forget(self, *numbers):
@@ -449,11 +449,41 @@ class SwitchesDriver(BlockDriver):
         for register, value in settings:
             await register.write(value)
 
-    async def apply(self, plan):
-        """Load a :class:`RoutePlan`; routes that it doesn't have stay as they are."""
+    async def known(self):
+        """Numbers of the routes that may be requested."""
+        info = await self.info()
+        loaded = await self.registers.loaded.read()
+        return [number for number in range(info.routes) if loaded >> number & 1]
+
+    async def check(self, plan):
+        """Raise :class:`RoutePlanError` if this build can't have a :class:`RoutePlan`; nothing
+        is sent."""
         info = await self.info()
         for number, route in plan.routes.items():
             route.check(info.switches, number)
+        if plan.safe is not None and len(plan.safe) != info.switches:
+            raise RoutePlanError(f"There must be a safe code for each of {info.switches} "
+                                 f"switches, not {len(plan.safe)}")
+        times = [("Time-out", plan.timeout_s, self.registers.timeout),
+                 ("Debounce", plan.debounce_s, self.registers.debounce)]
+        times += [(f"Settle time of route {number}", route.settle_s, self.registers.table_data)
+                  for number, route in plan.routes.items()]
+        for what, seconds, register in times:
+            low, high = register.register.limits
+            if seconds is not None and not low <= self.units.ticks(seconds) <= high:
+                raise RoutePlanError(f"{what} must be {self.units.ticks_s(low):g} to "
+                                     f"{self.units.ticks_s(high):g} s, not {seconds:g} s")
+
+    async def apply(self, plan):
+        """Load a :class:`RoutePlan`; routes that it doesn't have stay as they are.
+
+        Raises
+        ------
+        RoutePlanError
+            This build can't have it; nothing was sent.
+        RouteLoadError
+        """
+        await self.check(plan)
         await self.configure(timeout_s=plan.timeout_s, debounce_s=plan.debounce_s, safe=plan.safe)
         for number, route in plan.routes.items():
             await self.load(number, route)

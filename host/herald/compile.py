@@ -54,13 +54,15 @@ class HeraldGeometry:
     """What a node has, as far as a plan depends on it.
 
     ``tick_ps`` is the length of a tick, ``channels`` the number of inputs, ``samples`` that of
-    samples in a tick, ``peers`` whether it has ports to other nodes.
+    samples in a tick, ``peers`` and ``switches`` whether it has ports to other nodes, and photonic
+    switches.
     """
 
     tick_ps: Fraction = Fraction(8000)
     channels: int = DETECTORS
     samples: int = EIGHTHS
     peers: bool = True
+    switches: bool = True
 
     @property
     def eighth_ps(self):
@@ -197,6 +199,9 @@ class _Compiler:
         if self.plan.peers is not None and not geometry.peers:
             self.error("$.peers", "this node was built without ports to peers; build it with "
                        "lanes=1, 4 or 8, or make attempts alone (role \"solo\")")
+        if self.plan.switches is not None and not geometry.switches:
+            self.error("$.switches", "this node was built without photonic switches; build it with "
+                       "NodeConfig(switches=8), or leave \"switches\" out")
 
     # Windows.
 

@@ -17,7 +17,7 @@ from quantacore.gateware.layouts.herald import DETECTORS, PATTERNS, SITES, WINDO
 from quantacore.gateware.layouts.virtual import FIRST_VIRTUAL, VIRTUAL_CHANNELS
 
 __all__ = ["FORMAT", "SCHEMA", "PLANS", "PlanError", "Finding", "Detector", "Reference", "Window",
-           "Count", "Pattern", "Site", "Peers", "Virtual", "Plan", "read_plan",
+           "Count", "Pattern", "Site", "Peers", "Virtual", "Switches", "Plan", "read_plan",
            "plan_schema", "shipped_plans", "time_ps"]
 
 FORMAT = "quantacore-herald-1"
@@ -150,6 +150,16 @@ class Virtual:
         return FIRST_VIRTUAL + self.number
 
 
+@dataclass(frozen=True)
+class Switches:
+    """The route of the photonic switches that attempts need, and the
+    :class:`~quantacore.host.driver.switches.RoutePlan` that has it; ``None`` if the node's table is
+    to have it already."""
+
+    route: int
+    plan: object
+
+
 def time_ps(text):
     """Picoseconds of ``"1.5us"``, exact."""
     match = _TIME.fullmatch(text)
@@ -183,7 +193,8 @@ def read_plan(source):
     Parameters
     ----------
     source : path, name of a shipped plan, or dict
-        A dictionary is a plan that was parsed already.
+        A dictionary is a plan that was parsed already; a file that it names is looked for in the
+        working directory.
 
     Returns
     -------
@@ -197,23 +208,43 @@ def read_plan(source):
     """
     if isinstance(source, Plan):
         return source
-    what = "The plan"
+    what, folder = "The plan", Path()
     if not isinstance(source, dict):
         path = Path(source)
         if not path.exists() and str(source) in shipped_plans():
             path = shipped_plans()[str(source)]
-        what = f"Plan {path.name}"
+        what, folder = f"Plan {path.name}", path.parent
         try:
             source = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
         except ValueError as error:
             raise PlanError([Finding("$", f"not JSON: {error}")], what) from None
     findings = list(_by_schema(source))
     if not findings:
+        source, findings = _with_routes(source, folder)
+    if not findings:
         plan = Plan.parse(source)
         findings = plan.findings
     if any(f.error for f in findings):
         raise PlanError(findings, what)
     return plan
+
+
+def _with_routes(source, folder):
+    """The plan with its plan of routes in it, where that is in a file; and what is wrong."""
+    name = source.get("switches", {}).get("plan")
+    if not isinstance(name, str):
+        return source, []
+    path = folder / name
+    try:
+        routes = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+    except OSError as error:
+        text = (f"{name!r} can't be read: {error.strerror or error}; it is looked for beside the "
+                "plan")
+    except ValueError as error:
+        text = f"{name!r} is not JSON: {error}"
+    else:
+        return {**source, "switches": {**source["switches"], "plan": routes}}, []
+    return source, [Finding("$.switches.plan", text)]
 
 
 @functools.cache
@@ -291,10 +322,11 @@ class Plan:
     peers : Peers or None
     virtual : dict
         By name: :class:`Virtual`.
+    switches : Switches or None
     trigger_line : int or None
     records : frozenset
     source : dict
-        The plan as it was parsed from JSON.
+        The plan as it was parsed from JSON, with the plan of routes that it names in it.
     findings : list of Finding
         Warnings; errors are raised by :func:`read_plan`.
     """
@@ -312,6 +344,7 @@ class Plan:
     role: str
     peers: Peers | None
     virtual: dict
+    switches: Switches | None
     trigger_line: int | None
     records: frozenset
     source: dict = field(repr=False)
@@ -366,7 +399,7 @@ def _parse(source):
         reference=reference, windows=windows, patterns=patterns, sites=sites, codes=codes,
         limits=limits, saturation=saturation, role=source.get("role", "solo"),
         peers=_peers(reader, source), virtual=_virtual(reader, source, detectors, groups),
-        trigger_line=source.get("trigger_line"),
+        switches=_switches(reader, source), trigger_line=source.get("trigger_line"),
         records=frozenset(source.get("records", ["success"])), source=source,
         findings=reader.findings)
 
@@ -592,6 +625,25 @@ def _peers(reader, source):
              for key in ("margin", "retry", "quiet")}
     return Peers(frozenset(peers["ports"]), time_ps(peers.get("start_delay", "0ns")),
                  *times.values())
+
+
+def _switches(reader, source):
+    if "switches" not in source:
+        return None
+    # Imported here: most plans have none.
+    from quantacore.host.driver.switches import RoutePlan, RoutePlanError
+
+    number, routes = source["switches"]["route"], source["switches"].get("plan")
+    if routes is not None:
+        try:
+            routes = RoutePlan.from_dict(routes)
+        except RoutePlanError as error:
+            reader.error("$.switches.plan", str(error))
+            return None
+        if number not in routes.routes:
+            reader.error("$.switches.route", f"the plan of routes has no route {number}; it has "
+                         f"{_listed(map(str, sorted(routes.routes)))}")
+    return Switches(number, routes)
 
 
 def _virtual(reader, source, detectors, groups):

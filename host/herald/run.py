@@ -61,6 +61,9 @@ class HeraldRun:
         ``tick_ps``, ``channels``, ``samples``.
     program : dict
         ``name``, ``state``, ``halt_code``; empty without one.
+    virtual : dict
+        Fields of :class:`~quantacore.host.driver.virtual.VirtualCounts` after the end; empty if
+        the plan has no virtual channels.
     """
 
     plan: dict
@@ -73,6 +76,7 @@ class HeraldRun:
     flags: dict = field(default_factory=dict)
     node: dict = field(default_factory=dict)
     program: dict = field(default_factory=dict)
+    virtual: dict = field(default_factory=dict)
 
     def to_json(self):
         """The run as text."""
@@ -189,6 +193,13 @@ class HeraldRun:
             (d.name, d.input, counts["clicks"].get(d.name, 0), counts["stray"].get(d.name, 0),
              counts["dead"].get(d.name, 0)) for d in plan.detectors.values()],
             headings=("detector", "input", "clicks", "outside windows", "in dead time"))
+        if self.virtual:
+            v = self.virtual
+            page.table("Virtual channels", [
+                *((f"{name}: edges", edges) for name, edges in v["edges"].items()),
+                ("in the tag stream", v["sent"]), ("lost there", v["lost"]),
+                ("detectors' edges that were not looked at", v["edges_lost"]),
+                ("detectors' edges that came too late", v["edges_late"])])
         page.table("Attempts", [
             ("started", counts["attempts"]), ("succeeded", counts["succeeded"]),
             ("failed", counts["failed"]), ("void: reference", counts["void_reference"]),

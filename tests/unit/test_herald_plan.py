@@ -81,6 +81,9 @@ def warnings_of(plan=SMALL, **geometry):
     ("detectors/a/edge", "both", "$.detectors.a.edge", '"both" is not "rising" or "falling"'),
     ("patterns/ab/must", ["a"], "$.patterns.ab.must[0]", '"a" is not DETECTOR.WINDOW'),
     ("patterns/ab/code", 16, "$.patterns.ab.code", "16 is not 0 to 15"),
+    ("switches", {}, "$.switches", "'route' is a required property"),
+    ("switches", {"route": 16}, "$.switches.route", "16 is not 0 to 15: a route"),
+    ("switches", {"route": 0, "plan": 3}, "$.switches.plan", "3 is not a plan of routes"),
 ])
 def test_schema(path, value, where, text):
     refused(changed(path, value), where, text)
@@ -123,6 +126,10 @@ def test_schema(path, value, where, text):
     ("sites", {"q": {"zero": "a.early", "one": "a.noon"}}, "$.sites.q.one",
      "no cell 'a.noon'; there are a.early, a.late"),
     ("sites", {"q": {"zero": "a.early", "one": "a.early"}}, "$.sites.q", "both its values"),
+    ("switches", {"route": 1, "plan": {"routes": {"4": {"drives": [0], "settle_s": 0}}}},
+     "$.switches.route", "the plan of routes has no route 1; it has 4"),
+    ("switches", {"route": 4, "plan": {"routes": {"4": {"drives": [0]}}}},
+     "$.switches.plan", "Route 4 has no 'settle_s'"),
 ])
 def test_meaning(path, value, where, text):
     if text is None:  # allowed: an explicit number pushes the others
@@ -203,6 +210,49 @@ def test_virtual_channels():
     refused(changed("virtual/pair/of", ["e"], plan), "$.virtual.pair.of[0]", "no detector or group")
     refused(changed("virtual/pair/window", "1ms", plan), "$.virtual.pair.window", "it must be up")
     refused(changed("virtual/a", plan["virtual"]["pair"], plan), "$.virtual.a", "has this name")
+
+
+ROUTES = {"routes": {"4": {"drives": [0, 9], "settle_s": 1e-6, "alternate": 5},
+                     "5": {"drives": [9, 0], "settle_s": 1e-6}}}
+
+
+def test_a_route_of_the_switches():
+    plan = compiled(changed("switches", {"route": 5, "plan": ROUTES})).plan
+    assert plan.switches.route == 5 and plan.switches.plan.routes[4].drives == (0, 9)
+    assert compiled(changed("switches", {"route": 15})).plan.switches.plan is None
+
+
+def test_a_file_of_routes_is_looked_for_beside_the_plan(tmp_path, monkeypatch):
+    (tmp_path / "routes.json").write_text(json.dumps(ROUTES))
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(changed("switches", {"route": 4, "plan": "routes.json"})))
+    plan = read_plan(path)
+    assert plan.switches.plan.routes[5].drives == (9, 0)
+    # The plan is complete in itself then.
+    path.unlink()
+    (tmp_path / "routes.json").unlink()
+    assert read_plan(plan.source).switches == plan.switches
+
+
+@pytest.mark.parametrize("text, told", [
+    (None, "'routes.json' can't be read: No such file or directory; it is looked for beside"),
+    ("{", "'routes.json' is not JSON"),
+    ("[]", "The plan must be an object"),
+])
+def test_a_file_of_routes_that_is_wrong(tmp_path, text, told):
+    if text is not None:
+        (tmp_path / "routes.json").write_text(text)
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(changed("switches", {"route": 4, "plan": "routes.json"})))
+    with pytest.raises(PlanError) as error:
+        read_plan(path)
+    assert f"$.switches.plan: {told}" in str(error.value)
+
+
+def test_a_node_without_switches():
+    refused(changed("switches", {"route": 4}), "$.switches",
+            "without photonic switches; build it with NodeConfig(switches=8)",
+            switches=False)
 
 
 def test_too_many():

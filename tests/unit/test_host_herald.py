@@ -17,7 +17,11 @@ from quantacore.gateware.layouts.herald import (
     count_index,
 )
 from quantacore.gateware.layouts.peer import PeerStatus
+from quantacore.gateware.layouts.switches import RouteState
+from quantacore.gateware.layouts.virtual import VirtualFlags
 from quantacore.host.driver import herald as driver
+from quantacore.host.driver import virtual as virtual_driver
+from quantacore.host.driver.errors import AchievedValueWarning
 from quantacore.host.driver.herald import (
     FLAG_ERRORS,
     HeraldBusyError,
@@ -30,6 +34,7 @@ from quantacore.host.driver.herald import (
 )
 from quantacore.host.driver.node import Node
 from quantacore.host.driver.peers import PeerSilentError, PeersMissingError
+from quantacore.host.driver.switches import SwitchStuckError
 from quantacore.host.herald.plan import PlanError, read_plan
 from quantacore.host.herald.records import (
     Verdicts,
@@ -38,17 +43,18 @@ from quantacore.host.herald.records import (
     split_verdicts,
 )
 from quantacore.sim.bench.cosim import seed_from_environment
-from quantacore.sim.bench.golden_herald import GoldenHeraldEndpoint
+from quantacore.sim.bench.golden_herald import GoldenHeraldEndpoint, GoldenSwitchedEndpoint
 from quantacore.sim.bench.golden_node import GoldenTransport, run_in_simulated_time
 from quantacore.sim.golden.endpoint import GoldenEndpoint
+from quantacore.sim.photonics.switches import MachZehnder, SwitchPlant
 
 #: Cells of the plan "entangle".
 EARLY_C, LATE_C, EARLY_D, LATE_D = 1 << 0, 1 << 1, 1 << 4, 1 << 5
 
 
-def on_herald(scenario, **options):
+def on_herald(scenario, *, endpoint=GoldenHeraldEndpoint, **options):
     async def main():
-        golden = GoldenTransport(GoldenHeraldEndpoint(**options))
+        golden = GoldenTransport(endpoint(**options))
         async with await Node.connect(golden) as node:
             return await scenario(node.herald, golden.endpoint)
 
@@ -308,7 +314,6 @@ def test_saturation_is_shown():
     async def scenario(herald, golden):
         await herald.configure("entangle")
         golden.saturated = 2
-        golden._show_herald()
         golden.raise_herald("saturated")
         status = await herald.status()
         assert status.saturated == ("d",) and status.refuses == ("saturated",)
@@ -387,6 +392,115 @@ def test_verdicts_that_another_driver_read():
     on_herald(scenario)
 
 
+# Photonic switches.
+
+#: What a switch's monitor reads for its two drive codes.
+BAR, CROSS = [0, 2000], [58000, 61000]
+ROUTES = {"routes": {
+    "0": {"drives": [0, 32768], "monitors": {"0": BAR, "1": CROSS}, "settle_s": 4e-6,
+          "alternate": 1},
+    "1": {"drives": [32768, 0], "monitors": {"0": CROSS}, "settle_s": 4e-6}},
+    "timeout_s": 1e-6, "debounce_s": 8e-8}
+
+
+def routed(route, routes=ROUTES):
+    switches = {"route": route} if routes is None else {"route": route, "plan": routes}
+    return {**read_plan("entangle").source, "switches": switches}
+
+
+def on_switched(scenario):
+    plant = SwitchPlant([MachZehnder(time_constant_ticks=40)] * 2)
+    return on_herald(scenario, endpoint=GoldenSwitchedEndpoint, plant=plant)
+
+
+def test_a_plan_takes_its_route():
+    async def scenario(herald, golden):
+        await herald.configure(routed(0))
+        report = await herald.node.switches.status()
+        assert report.state is RouteState.HOLDING and report.route == 0
+        assert golden.unit.drives == (0, 32768) and golden.unit.timeout == 125
+        assert (await herald.status()).refuses == ()
+        assert golden.attempt(EARLY_C | LATE_D, 3) == 0
+        await herald.configure(routed(1))
+        assert golden.unit.drives == (32768, 0)
+
+    on_switched(scenario)
+
+
+def test_a_plan_takes_a_route_that_the_node_has():
+    async def scenario(herald, golden):
+        with pytest.raises(PlanError, match=r"\$.switches.route: the node has no route 1; it has "
+                                            r"none: give the plan its \"plan\" of routes, or load"):
+            await herald.configure(routed(1, None))
+        assert golden.tables[HeraldTable.OPEN] == {} and not golden.unit.enable
+        await herald.configure(routed(0))
+        await herald.configure(routed(1, None))
+        assert golden.unit.drives == (32768, 0)
+
+    on_switched(scenario)
+
+
+def test_switches_that_a_build_lacks():
+    async def scenario(herald, golden):
+        for plan in (routed(0), routed(0, None)):
+            with pytest.raises(PlanError, match=r"\$.switches: this node was built without "
+                                                r"photonic switches; build it with NodeConfig"):
+                await herald.configure(plan)
+        assert golden.tables[HeraldTable.OPEN] == {}
+
+    on_herald(scenario)
+
+
+def test_routes_for_other_switches():
+    async def scenario(herald, golden):
+        routes = {"routes": {"0": {"drives": [0, 0, 0], "settle_s": 0}}}
+        with pytest.raises(PlanError, match=r"\$.switches.plan: Route 0 must have a drive code for "
+                                            r"each of 2 switches, not 3"):
+            await herald.configure(routed(0, routes))
+        assert golden.tables[HeraldTable.OPEN] == {} and golden.table.routes == {}
+
+    on_switched(scenario)
+
+
+def test_a_route_that_does_not_hold_leaves_attempts_disabled():
+    async def scenario(herald, golden):
+        golden.plant.stick(0)
+        golden.plant.stick(1)
+        with pytest.raises(SwitchStuckError, match="Route 0 does not hold, and no alternate does"):
+            await herald.configure(routed(0))
+        assert set((await herald.status()).refuses) == {"off", "settling"}
+        # With the switch repaired the plan is complete.
+        golden.plant.release(0)
+        golden.plant.release(1)
+        await herald.node.switches.clear()
+        await herald.node.switches.select(0)
+        await herald.enable()
+        await herald.verify()
+        assert golden.attempt(EARLY_C | LATE_D, 3) == 0
+
+    on_switched(scenario)
+
+
+def test_an_alternate_that_takes_over_is_told():
+    async def scenario(herald, golden):
+        golden.plant.stick(1)
+        with pytest.warns(PlanWarning, match=r"\$.switches.route: a switch of route 0 is stuck; "
+                                             r"route 1 took over"):
+            await herald.configure(routed(0))
+        assert (await herald.status()).enabled
+
+    on_switched(scenario)
+
+
+def test_a_plan_without_a_route_leaves_switches_alone():
+    async def scenario(herald, golden):
+        await herald.configure(routed(0))
+        await herald.configure("entangle")
+        assert golden.unit.counts.requests == 1 and golden.unit.enable
+
+    on_switched(scenario)
+
+
 # Peers and virtual channels.
 
 STATION = {**read_plan("entangle").source, "role": "station",
@@ -435,6 +549,120 @@ def test_a_peer_that_does_not_answer():
     on_herald(scenario, peers=True)
 
 
+VIRTUAL = {**read_plan("entangle").source, "virtual": {
+    "both": {"number": 2, "kind": "coincidence", "of": ["c", "d"], "window": "4ns"},
+    "only_c": {"kind": "combination", "of": ["c"], "window": "4ns", "guard_before": "10ns",
+               "guard_after": "10ns", "record": False}}}
+#: Two pairs, and one of c alone, in fine units and inputs.
+EDGES = [(100_000, 0), (103_000, 1), (200_000, 1), (204_096, 0), (300_000, 0)]
+
+
+async def see(herald, edges, golden, **options):
+    await herald.node.tagger.enable(0, 1)
+    await herald.node.tagger.run()
+    golden.detect(edges, **options)
+
+
+def test_virtual_channels_are_counted_by_name():
+    async def scenario(herald, golden):
+        await herald.configure(VIRTUAL)
+        await see(herald, EDGES, golden)
+        counts = await herald.node.virtual.counts()
+        assert counts.edges == {"only_c": 1, "both": 2}
+        assert (counts.sent, counts.lost, counts.exact) == (2, 0, True)
+        assert (await herald.counts()).virtual == counts.edges
+        await herald.node.virtual.check_flags()
+
+    on_herald(scenario)
+
+
+def test_virtual_channels_without_a_plan():
+    async def scenario(herald, golden):
+        golden.set("virtual.generated", 1 << 47, 3)
+        assert (await herald.node.virtual.counts()).edges == {
+            "virtual32": 0, "virtual33": 0, "virtual34": 0, "virtual35": 1 << 47}
+
+    on_herald(scenario)
+
+
+def test_what_virtual_channels_lose_is_counted():
+    async def scenario(herald, golden):
+        await herald.configure(VIRTUAL)
+        await see(herald, EDGES, golden, late=2)
+        counts = await herald.node.virtual.counts()
+        assert counts.edges["both"] == 1 and counts.edges_late == 2 and not counts.exact
+        golden.push_records([0] * golden.buffer_depth)
+        golden.detect(EDGES)
+        counts = await herald.node.virtual.counts()
+        assert (counts.edges["both"], counts.sent, counts.lost) == (3, 1, 2)
+
+    on_herald(scenario)
+
+
+def test_virtual_counts_are_cleared_by_a_plan_if_it_may():
+    async def scenario(herald, golden):
+        await herald.configure(VIRTUAL)
+        await see(herald, EDGES, golden)
+        await herald.configure(VIRTUAL, clear=False)
+        assert (await herald.node.virtual.counts()).sent == 2
+        await herald.configure(VIRTUAL)
+        assert (await herald.node.virtual.counts()).sent == 0
+        golden.detect(EDGES)
+        await herald.node.virtual.clear()
+        assert (await herald.counts()).virtual == {"only_c": 0, "both": 0}
+
+    on_herald(scenario)
+
+
+def test_rates_of_virtual_channels():
+    async def scenario(herald, golden):
+        await herald.configure(VIRTUAL)
+        before = await herald.counts()
+        await see(herald, EDGES, golden)
+        golden.tick = before.tick + 124_000
+        rates, _ = await herald.rates(before)
+        assert rates.virtual["both"] == pytest.approx(2 / rates.seconds)
+
+    on_herald(scenario)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in VirtualFlags.as_shape()])
+def test_every_flag_of_virtual_channels_has_its_error(name):
+    async def scenario(herald, golden):
+        virtual = herald.node.virtual
+        golden.raise_flag("virtual", [flag for flag, _ in VirtualFlags.as_shape()].index(name))
+        with pytest.raises(virtual_driver.FLAG_ERRORS[name], match=r"1 times, first"):
+            await virtual.check_flags()
+        await virtual.clear_flags()
+        await virtual.check_flags()
+
+    on_herald(scenario)
+
+
+def test_hold_of_virtual_channels():
+    async def scenario(herald, golden):
+        virtual = herald.node.virtual
+        assert await virtual.hold() == pytest.approx(2048 * 8e-9)
+        with pytest.warns(AchievedValueWarning, match="Hold"):
+            assert await virtual.set_hold(20.003e-6) == pytest.approx(20e-6)
+        assert golden.get("virtual.hold") == 2500
+        with pytest.raises(ValueError, match="Hold must be 0 to 0.00052428 s, not 1 s"):
+            await virtual.set_hold(1)
+
+    on_herald(scenario)
+
+
+def test_a_node_without_virtual_channels_says_so():
+    async def main():
+        async with await Node.connect(GoldenTransport(GoldenEndpoint())) as node:
+            for ask in (node.virtual.counts(), node.virtual.clear(), node.virtual.hold(),
+                        node.virtual.set_hold(1e-6), node.virtual.check_flags()):
+                with pytest.raises(virtual_driver.VirtualMissingError, match="herald=yes"):
+                    await ask
+
+    run_in_simulated_time(main())
+
+
 def test_histogram_of_a_virtual_channel():
     async def scenario(herald, golden):
         await herald.node.histogram.configure(start=0, stop=35, bin_s=1e-9)
@@ -452,4 +680,5 @@ def test_synchronous():
         warnings.simplefilter("error")
         node.herald.configure("entangle")
         assert node.herald.counts().attempts == 0
+        assert node.virtual.counts().sent == 0
         assert node.herald.status().enabled

@@ -1,8 +1,7 @@
 """The driver of the switches and its commands, over golden switches and a plant."""
 
-import contextlib
 import json
-import types
+import math
 
 import pytest
 from click.testing import CliRunner
@@ -10,8 +9,6 @@ from click.testing import CliRunner
 from quantacore.gateware.layouts.switches import CHANGE_TICKS, Refusal, RouteState
 from quantacore.host.driver import node as node_module
 from quantacore.host.driver.errors import AchievedValueWarning
-from quantacore.host.driver.generate import generate
-from quantacore.host.driver.link import LinkClient
 from quantacore.host.driver.switches import (
     Route,
     RouteLoadError,
@@ -20,12 +17,11 @@ from quantacore.host.driver.switches import (
     RouteRefusedError,
     RouteUnknownError,
     StillSettlingError,
-    SwitchesDriver,
     SwitchesMissingError,
     SwitchStuckError,
 )
 from quantacore.sim.bench.golden_node import GoldenTransport, run_in_simulated_time
-from quantacore.sim.bench.golden_switches import SWITCH_MAP, GoldenSwitchesEndpoint
+from quantacore.sim.bench.golden_switches import GoldenSwitchesEndpoint
 from quantacore.sim.photonics.switches import MachZehnder, Ring, SwitchPlant
 
 TICK_S = 8e-9
@@ -48,36 +44,20 @@ def routes(plant):
             2: route(plant, (32768, 32768, 32768))}
 
 
-#: Typed registers of a map that has switches, whether the node's has or not.
-REGISTERS = types.ModuleType("switch_registers")
-exec(compile(generate(SWITCH_MAP), REGISTERS.__name__, "exec"), vars(REGISTERS))
-
-
-@contextlib.asynccontextmanager
-async def golden_switches(endpoint):
-    """``(driver, endpoint)``: the driver of golden switches, the host's whole link in between."""
-    client = LinkClient(GoldenTransport(endpoint), register_map=SWITCH_MAP)
-    # A host before this one may have left its session.
-    await client.open(takeover=True)
-    try:
-        node = types.SimpleNamespace(client=client, units=node_module.TimeUnits(8000))
-        yield SwitchesDriver(node, REGISTERS.SwitchesRegisters(client)), endpoint
-    finally:
-        await client.close()
-
-
 def on_switches(scenario, *, load=True):
     devices = plant()
 
     async def main():
-        async with golden_switches(GoldenSwitchesEndpoint(devices)) as (driver, golden):
+        port = GoldenTransport(GoldenSwitchesEndpoint(devices))
+        async with await node_module.Node.connect(port) as node:
+            driver = node.switches
             if load:
                 for number, each in routes(devices).items():
                     await driver.load(number, each)
                 await driver.configure(timeout_s=100 * TICK_S, debounce_s=10 * TICK_S,
                                        safe=(1, 2, 3))
                 await driver.enable()
-            return await scenario(driver, golden)
+            return await scenario(driver, port.endpoint)
 
     return run_in_simulated_time(main())
 
@@ -255,9 +235,9 @@ def test_a_request_at_a_tick():
         await driver.request_at(2, at)
         assert (await driver.status()).armed
         golden.step(at + CHANGE_TICKS - 2 - golden.tick)
-        assert golden.model.drives == (0, 0, 0)
+        assert golden.unit.drives == (0, 0, 0)
         golden.step(1)
-        assert golden.model.drives == (32768, 32768, 32768)
+        assert golden.unit.drives == (32768, 32768, 32768)
         await driver.request_at(0, golden.tick - 1)
         counters = await driver.counters()
         assert counters.refused_last == (0, Refusal.LATE)
@@ -286,7 +266,7 @@ def test_a_plan_is_read_and_applied(tmp_path):
     async def scenario(driver, golden):
         await driver.apply(RoutePlan.read(path))
         assert set(golden.table.routes) == {0, 1}
-        assert golden.model.safe == [7, 8, 9] and golden.model.timeout == 125
+        assert golden.unit.safe == [7, 8, 9] and golden.unit.timeout == 125
         await driver.enable()
         assert (await driver.select(0)).route == 0
 
@@ -307,6 +287,7 @@ def changed(**changes):
     (PLAN | {"routes": {"left": {}}}, "A route has a number as its name, not 'left'"),
     (PLAN | {"safe": 3}, "safe must be a list"),
     (PLAN | {"timeout_s": "1us"}, "timeout_s must be a time in seconds, not '1us'"),
+    (PLAN | {"timeout_s": math.inf}, "timeout_s must be a time in seconds, not inf"),
     (changed(drives=5), "Route 0: drives must be a list"),
     (changed(settle_s=None), "Route 0: settle_s must be a time in seconds"),
     (changed(alternate=3), "route 3 for its alternate, and the plan has no such route"),
@@ -319,6 +300,21 @@ def test_a_plan_that_can_not_be(tmp_path, plan, text):
     with pytest.raises(RoutePlanError, match=text) as caught:
         RoutePlan.read(path)
     assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(("plan", "text"), [
+    (PLAN | {"safe": [7, 8]}, "a safe code for each of 3 switches, not 2"),
+    (PLAN | {"timeout_s": 60}, "Time-out must be 0 to 34.3597 s, not 60 s"),
+    (changed(settle_s=60), "Settle time of route 0 must be"),
+    (changed(drives=[1]), "Route 0: number of a monitor's switch must be"),
+])
+def test_a_plan_that_this_build_can_not_have_sends_nothing(plan, text):
+    async def scenario(driver, golden):
+        with pytest.raises(RoutePlanError, match=text):
+            await driver.apply(RoutePlan.from_dict(plan))
+        assert golden.table.routes == {} and golden.unit.timeout == 125_000
+
+    on_switches(scenario, load=False)
 
 
 def test_a_plan_that_is_no_json(tmp_path):
@@ -337,22 +333,11 @@ def command(monkeypatch):
 
     golden = GoldenSwitchesEndpoint(plant())
 
-    async def connect(_port, **_options):
-        stack = contextlib.AsyncExitStack()
-        driver, _ = await stack.enter_async_context(golden_switches(golden))
-        node = types.SimpleNamespace(switches=driver, units=driver.units,
-                                     timing=types.SimpleNamespace(tick=driver.node.client.ping))
+    def connect(transport, record=None):
+        golden.session = 0  # its lease would not run out: little time passes
+        return GoldenTransport(golden)
 
-        class Connected(contextlib.AbstractAsyncContextManager):
-            async def __aenter__(self):
-                return node
-
-            async def __aexit__(self, *exception):
-                return await stack.__aexit__(*exception)
-
-        return Connected()
-
-    monkeypatch.setattr(node_module.Node, "connect", connect)
+    monkeypatch.setattr(node_module, "open_transport", connect)
 
     def run(*arguments, code=0):
         result = CliRunner().invoke(quantacore, ["switch", *map(str, arguments)])
