@@ -1,7 +1,7 @@
 """Clicked cells to patterns to a verdict: three look-ups in four ticks."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from quantacore.gateware.herald.tables import TableWrite, table_memory
@@ -12,13 +12,11 @@ from quantacore.gateware.layouts.herald import (
     HeraldTable,
     PatternEntry,
 )
-from quantacore.gateware.logic import any_of
 
 __all__ = ["PatternMatcher"]
 
 _COMBINATIONS = 1 << WINDOWS
 _PART_BITS = 3
-_SUM_BITS = 4
 
 
 def _all_of(values):
@@ -30,32 +28,59 @@ def _all_of(values):
     return values[0]
 
 
-def _add(m, a, b):
-    """Sum of two numbers, all ones if it needs more than ``_SUM_BITS``.
-
-    By gates, which for so few bits are faster than a carry chain and the ways to it. What overflows
-    needs no sum: it is all ones.
-    """
-    width = max(len(a), len(b))
-    a, b = Cat(a, C(0, width - len(a))), Cat(b, C(0, width - len(b)))
-    carry, total = C(0, 1), []
-    for i in range(width):
-        total.append(a[i] ^ b[i] ^ carry)
-        next_carry = Signal(name="carry")
-        m.d.comb += next_carry.eq((a[i] & b[i]) | ((a[i] | b[i]) & carry))
-        carry = next_carry
-    if width < _SUM_BITS:
-        return Cat(total, carry)
-    return Cat(total) | carry.replicate(width)
+def _looked_up(function, *inputs):
+    """A number below 8 that depends on a few bits: a look-up table for each of its bits."""
+    bits = Cat(inputs)
+    entries = []
+    for place in range(1 << len(bits)):
+        numbers = []
+        for each in inputs:
+            numbers.append(place & (1 << len(each)) - 1)
+            place >>= len(each)
+        entries.append(function(*numbers) & 7)
+    return Cat(C(sum((entry >> k & 1) << place for place, entry in enumerate(entries)),
+                 len(entries)).bit_select(bits, 1) for k in range(3))
 
 
-def _sum_of(m, values):
-    """Sum of some numbers, all ones if it needs more than ``_SUM_BITS``."""
-    values = list(values)
-    while len(values) > 1:
-        values = [_add(m, values[i], values[i + 1]) if i + 1 < len(values) else values[i]
-                  for i in range(0, len(values), 2)]
-    return values[0] if values else C(0, 1)
+def _sum_of_four(values):
+    """Sum of up to four numbers of three bits, as five bits: column by column, three look-ups."""
+    columns = [_looked_up(lambda bits: bits.bit_count(), Cat(value[i] for value in values))
+               if values else C(0, 3) for i in range(_PART_BITS)]
+    low = columns[0][0]
+    middle = _looked_up(lambda above, here: above + here, columns[0][1:], columns[1])
+    high = _looked_up(lambda above, here: above + here, middle[1:], columns[2])
+    return Cat(low, middle[0], high)
+
+
+class _Sum(data.Struct):
+    """Sum of two numbers of five bits, on its way to four bits: what is left are few gates."""
+
+    bit_0: 1
+    bit_1: 1
+    #: Into bit 2, and what bit 2 adds and makes.
+    carry_2: 1
+    differs_2: 1
+    both_2: 1
+    differs_3: 1
+    #: Bit 3, if none is carried there.
+    any_3: 1
+    #: More than four bits hold, whatever is carried.
+    more: 1
+
+    @staticmethod
+    def begin(a, b):
+        """Values of the fields, in their order."""
+        both = a & b
+        return Cat(a[0] ^ b[0], a[1] ^ b[1] ^ both[0], both[1] | ((a[1] | b[1]) & both[0]),
+                   a[2] ^ b[2], both[2], a[3] ^ b[3], a[3] | b[3] | a[4] | b[4],
+                   a[4] | b[4] | both[3])
+
+    def finish(self):
+        """The sum, or 15 if it is more."""
+        carry_3 = self.both_2 | (self.differs_2 & self.carry_2)
+        more = self.more | (self.differs_3 & carry_3)
+        return Cat(self.bit_0 | more, self.bit_1 | more, (self.differs_2 ^ self.carry_2) | more,
+                   self.any_3 | carry_3)
 
 
 class PatternMatcher(wiring.Component):
@@ -148,17 +173,15 @@ class PatternMatcher(wiring.Component):
         accepted_2 = Signal(PATTERNS)
         m.d.sync += accepted_2.eq(takes_part & _all_of(accepted))
 
-        # Second tick: the sums of half of the detectors. Third: those of all, what they are looked
-        # up as, and which patterns may decide now.
+        # Second tick: most of the sums. Third: what they are looked up as, and which patterns may
+        # decide now.
         counted = []
         for k, part in enumerate(parts):
-            halves = []
-            for j in range(2):
-                half_2 = Signal(_SUM_BITS, name=f"sum_{k}_{j}")
-                m.d.sync += half_2.eq(_sum_of(m, part[j::2]))
-                halves.append(half_2)
+            sum_2 = Signal(_Sum, name=f"sum_{k}")
+            m.d.sync += Value.cast(sum_2).eq(_Sum.begin(_sum_of_four(part[::2]),
+                                                        _sum_of_four(part[1::2])))
             count = table(HeraldTable.COUNT, f"count_{k}", width=PATTERNS, number=k)
-            m.d.comb += count.addr.eq(_sum_of(m, halves))
+            m.d.comb += count.addr.eq(sum_2.finish())
             counted.append(count.data)
         may = Signal(PATTERNS)
         m.d.comb += may.eq(
