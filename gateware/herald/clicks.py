@@ -56,9 +56,9 @@ class Clicks(wiring.Component):
         The level changes in the word of this tick.
     clicked : Out(4)
         Cells; a click in the word of tick s is in it from s+1 on.
-    hit : Out(1), then : Out(4)
-        With ``hit`` a click lies in a window, and ``clicked`` is ``then`` in the next tick, unless
-        there is a ``start``. ``then`` is there long before ``hit`` is.
+    take : Out(1), then : Out(4)
+        With ``take`` a click lies in a window, or the attempt began a tick ago, and ``clicked`` is
+        ``then`` in the next tick, unless there is a ``start``. ``then`` is there long before it.
     first : Out(1), first_cell : Out(2), first_fine : Out(13)
         A cell is clicked for the first time: in the word of tick s, said in s+2. With it, the part
         of the tick in which that was, in fine units.
@@ -74,7 +74,7 @@ class Clicks(wiring.Component):
             "word": In(layout), "falling": In(1), "none": In(1), "dead_ticks": In(8),
             "start": In(1), "mask": In(samples), "cells": In(WINDOWS),
             "edges": Out(samples), "changed": Out(1), "clicked": Out(WINDOWS),
-            "hit": Out(1), "then": Out(WINDOWS),
+            "take": Out(1), "then": Out(WINDOWS),
             "first": Out(1), "first_cell": Out(range(WINDOWS)), "first_fine": Out(FINE_BITS),
             "clicks": Out(CLICK_BITS), "dead": Out(CLICK_BITS), "stray": Out(CLICK_BITS),
         })
@@ -104,14 +104,14 @@ class Clicks(wiring.Component):
 
         # First: what lies in windows. The cell's number, and so the word, may be told from what
         # the word before left.
-        inside = Signal(samples)
+        inside, fresh = Signal(samples), Signal()
         clicked_before = Signal(WINDOWS)
         m.d.comb += [
-            inside.eq(clicks & self.mask), self.hit.eq(inside.any()),
+            inside.eq(clicks & self.mask), self.take.eq(inside.any() | fresh),
             self.then.eq(self.clicked | self.cells),
         ]
-        m.d.sync += clicked_before.eq(self.clicked)
-        with m.If(self.hit):
+        m.d.sync += [fresh.eq(self.start), clicked_before.eq(self.clicked)]
+        with m.If(self.take):
             m.d.sync += self.clicked.eq(self.then)
         word_1, own_1, clicks_1, inside_1 = (
             Signal.like(self.word), Signal(samples), Signal(samples), Signal(samples))

@@ -192,7 +192,7 @@ class HeraldPath(wiring.Component):
         changes = [(reference ^ Cat(reference_before, reference)[:samples]).any()]
 
         # Per detector: windows, clicks.
-        cells, then, hits = [], [], []
+        cells, then, takes = [], [], []
         counted = {name: [] for name in ("clicks", "dead", "stray")}
         for i, word in enumerate(self.detectors):
             m.submodules[f"gate_{i}"] = gate = WindowGate(samples=samples)
@@ -214,7 +214,7 @@ class HeraldPath(wiring.Component):
             changes.append(clicks.changed)
             cells.append(clicks.clicked)
             then.append(clicks.then)
-            hits.append(clicks.hit)
+            takes.append(clicks.take)
             for name, numbers in counted.items():
                 numbers.append(getattr(clicks, name))
         m.d.sync += [timer.edges_1.eq(any_of(edges)), self.activity.eq(any_of(changes))]
@@ -228,7 +228,7 @@ class HeraldPath(wiring.Component):
             timer.earliest.eq(self.reference_earliest), timer.latest.eq(self.reference_latest),
             timer.found_3.eq(matcher.found_3),
             matcher.start.eq(self.start), matcher.windows.eq(self.windows),
-            matcher.then.eq(Cat(then)), matcher.hits.eq(Cat(hits)),
+            matcher.then.eq(Cat(then)), matcher.take.eq(Cat(takes)),
             matcher.timed_2.eq(timer.timed_2),
             matcher.last_2.eq(timer.last_2), matcher.void_2.eq(timer.void_2),
             times.age.eq(age_2),

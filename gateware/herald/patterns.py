@@ -98,12 +98,12 @@ class PatternMatcher(wiring.Component):
     start : In(1), windows : In(4)
         An attempt starts, with these windows: the patterns that may take part are known in the
         next tick.
-    hits : In(detectors), then : In(4 * detectors)
-        What is clicked of a detector is ``then`` from the next tick on, if there is a hit. A tick
-        after ``start`` ``then`` is 0; nothing is hit in that tick and the one before.
+    take : In(detectors), then : In(4 * detectors)
+        What is clicked of a detector is ``then`` from the next tick on. To be given a tick after
+        ``start``, too.
     timed_2, last_2, void_2 : In(1)
-        Two ticks after the hits of a word: early patterns may decide, all others too, or none may.
-        None may of the hits in the tick of ``start``.
+        Two ticks after a word: early patterns may decide, all others too, or none may. None may
+        for the word of ``start``.
     found_3 : Out(1), pattern_3 : Out(4)
         Another tick later: a pattern holds and may decide, and the lowest that does.
     code_3 : Out(4)
@@ -117,7 +117,7 @@ class PatternMatcher(wiring.Component):
         super().__init__({
             "write_valid": In(1), "write": In(TableWrite),
             "start": In(1), "windows": In(WINDOWS),
-            "hits": In(detectors), "then": In(WINDOWS * detectors),
+            "take": In(detectors), "then": In(WINDOWS * detectors),
             "timed_2": In(1), "last_2": In(1), "void_2": In(1),
             "found_3": Out(1), "pattern_3": Out(range(PATTERNS)), "code_3": Out(4),
             "pauli_index": In(range(PATTERNS)), "pauli": Out(8),
@@ -145,8 +145,6 @@ class PatternMatcher(wiring.Component):
 
         # First tick: what detectors accept, and what they add to the sums. It is looked up before
         # it is known whether there is a click.
-        fresh = Signal()
-        m.d.sync += fresh.eq(self.start)
         accepted, parts = [], [[] for _ in range(COUNT_SETS)]
         for i in range(self.detectors):
             combination = self.then[i * WINDOWS:(i + 1) * WINDOWS]
@@ -156,7 +154,7 @@ class PatternMatcher(wiring.Component):
             accept_1 = Signal(PATTERNS, name=f"accept_{i}_1")
             adds_1 = Signal(COUNT_SETS * _PART_BITS, name=f"contribution_{i}_1")
             m.d.comb += [accept.addr.eq(combination), adds.addr.eq(combination)]
-            with m.If(self.hits[i] | fresh):
+            with m.If(self.take[i]):
                 m.d.sync += [accept_1.eq(accept.data), adds_1.eq(adds.data)]
             accepted.append(accept_1)
             for k, part in enumerate(parts):

@@ -443,7 +443,7 @@ def test_get_of_the_inputs_is_of_the_tick_of_issue():
     assert result([nop(2), get], world=world) == 0xAA
 
 
-def test_difference_is_taken_three_ticks_after_issue():
+def test_difference_is_taken_four_ticks_after_issue():
     asked = []
 
     def delta(first, second, tick):
@@ -452,7 +452,7 @@ def test_difference_is_taken_three_ticks_after_issue():
 
     word = encode(Op.LDT, dwell=LDT_TICKS, first=0b10110, second=9, rd=7)
     model = run([nop(2), word, HALT], world=World(delta=delta), presets=range(16))
-    assert asked == [(0b10110, 9, T + 5)]
+    assert asked == [(0b10110, 9, T + 6)]
     assert model.registers[7] == 0xFFFFFFFB
     assert ticks(model) == [0, 2, 2 + LDT_TICKS]
     assert model.commands[1][2] == 0b1011  # ra lies in the bits of `first`
