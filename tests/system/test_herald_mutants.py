@@ -27,25 +27,26 @@ MUTANTS = {
     "a reference in the last word in which it may come is missing": (
         "timer", "at_latest & ~found_before & ~found", "at_latest & ~found_before"),
     "the last word is never later for the reference's sample": (
-        "timer", "later.eq(part[3])", "later.eq(0)"),
+        "timer", "later.eq(late)", "later.eq(0)"),
     "windows begin at the beginning of the reference's word": (
         "gate", "both[samples - shift:2 * samples - shift]", "both[samples:2 * samples]"),
     "a window that was not armed opens": (
-        "gate", "past[1].eq(off | ~self.windows[i])", "past[1].eq(off)"),
+        "gate", "past[1].eq(off | self.none | ~self.windows[i])", "past[1].eq(off | self.none)"),
     "dead time is a tick too long": (
         "clicks", "dead.eq(left != 2)", "dead.eq(left != 1)"),
     "a word has one click, dead time or not": (
-        "clicks", "~(one & own[:i].any())", "~own[:i].any()"),
+        "clicks", "~(one & self.edges[:i].any())", "~self.edges[:i].any()"),
     "the last click counts, not the first": (
         "clicks", "new.eq(self.clicked & ~clicked_before)", "new.eq(self.clicked)"),
     "a click in the first word is in a window of the attempt before": (
         "clicks", "[self.clicked.eq(0), inside_1.eq(0)]", "self.clicked.eq(0)"),
+    "an attempt begins with what the last one clicked": (
+        "clicks", "self.take.eq(inside.any() | fresh)", "self.take.eq(inside.any())"),
     "a pattern takes part without its windows": (
         "patterns", "takes_part[i].eq(enabled & ~(needs & ~self.windows).any())",
         "takes_part[i].eq(enabled)"),
     "a sum of sixteen is none": (
-        "patterns", "total[:_SUM_BITS] | total[_SUM_BITS:].any().replicate(_SUM_BITS)",
-        "total[:_SUM_BITS]"),
+        "patterns", "more = self.more | (self.differs_3 & carry_3)", "more = 0"),
     "an early pattern holds before the reference": (
         "patterns", "(early & self.timed_2.replicate(PATTERNS))", "early"),
     "a void attempt erases nothing": (
