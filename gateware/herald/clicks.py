@@ -99,7 +99,8 @@ class Clicks(wiring.Component):
             m.d.sync += [left.eq(left - 1), dead.eq(left != 2)]
         with m.Elif(self.edges.any()):
             m.d.sync += [left.eq(dead_ticks), dead.eq(more)]
-        clicks = Cat(self.edges[i] & ~dead & ~(one & self.edges[:i].any())
+        # Of two edges of the same kind the second is at least two samples behind the first.
+        clicks = Cat(self.edges[i] & ~dead & ~(one & self.edges[:max(0, i - 1)].any())
                      for i in range(samples))
 
         # First: what lies in windows. The cell's number, and so the word, may be told from what

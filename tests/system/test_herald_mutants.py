@@ -35,7 +35,8 @@ MUTANTS = {
     "dead time is a tick too long": (
         "clicks", "dead.eq(left != 2)", "dead.eq(left != 1)"),
     "a word has one click, dead time or not": (
-        "clicks", "~(one & self.edges[:i].any())", "~self.edges[:i].any()"),
+        "clicks", "~(one & self.edges[:max(0, i - 1)].any())",
+        "~self.edges[:max(0, i - 1)].any()"),
     "the last click counts, not the first": (
         "clicks", "new.eq(self.clicked & ~clicked_before)", "new.eq(self.clicked)"),
     "a click in the first word is in a window of the attempt before": (
