@@ -74,4 +74,6 @@ def report(rows, options):
         if options.json == "-":
             sys.stdout.write(text)
         else:
-            Path(options.json).write_text(text)
+            path = Path(options.json)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)

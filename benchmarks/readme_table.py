@@ -56,10 +56,16 @@ SHOWN = (
     "sequencer_area/*/bram",
     "sequencer_area/*/dsp",
     "sequencer_area/*/fmax",
-    "herald_latency/*",
-    "herald_area/*",
-    "attempts/*",
-    "switches/*",
+    "herald_latency/*/word_to_line",
+    "herald_latency/fabric_clock/*",
+    "herald_area/*/lut4*",
+    "herald_area/*/fmax",
+    "attempts/*/rate",
+    "attempts/all/attempts",
+    "attempts/all/mismatches",
+    "peers/*/attempt_rate",
+    "switches/*/time",
+    "switches/latencies/mismatches",
 )
 
 
