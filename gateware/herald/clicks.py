@@ -7,7 +7,7 @@ from amaranth.utils import exact_log2
 
 from quantacore.gateware.layouts.herald import WINDOWS
 from quantacore.gateware.layouts.tags import FINE_BITS, sample_word
-from quantacore.gateware.logic import any_of
+from quantacore.gateware.logic import any_of, sum_of
 
 __all__ = ["CLICK_BITS", "Clicks", "edges_of"]
 
@@ -19,14 +19,6 @@ def edges_of(level, before, falling):
     """Samples of a word that hold an edge: rising, or falling if ``falling``."""
     previous = Cat(before, level)[:len(level)]
     return (level ^ previous) & (level ^ falling.replicate(len(level)))
-
-
-def _number(bits):
-    """How many are set, as a balanced tree."""
-    values = list(bits)
-    while len(values) > 1:
-        values = [sum(values[i:i + 2], start=C(0, 1)) for i in range(0, len(values), 2)]
-    return values[0]
 
 
 class Clicks(wiring.Component):
@@ -127,8 +119,8 @@ class Clicks(wiring.Component):
         m.d.comb += new.eq(self.clicked & ~clicked_before)
         m.d.sync += [
             self.first.eq(new.any()), self.first_cell.eq(Cat(new[1] | new[3], new[2] | new[3])),
-            self.clicks.eq(_number(clicks_1)), self.dead.eq(_number(own_1 & ~clicks_1)),
-            self.stray.eq(_number(clicks_1 & ~inside_1)),
+            self.clicks.eq(sum_of(clicks_1)), self.dead.eq(sum_of(own_1 & ~clicks_1)),
+            self.stray.eq(sum_of(clicks_1 & ~inside_1)),
         ]
         fines = []
         for i in range(samples):

@@ -7,16 +7,9 @@ from amaranth.lib.wiring import In, Out
 from quantacore.gateware.herald.rows import check_geometry, lowest, row_layout, several
 from quantacore.gateware.layouts.tagger import Edges
 from quantacore.gateware.layouts.tags import sample_word
+from quantacore.gateware.logic import sum_of
 
 __all__ = ["FrontEnd"]
-
-
-def _total(values):
-    """Sum as a balanced tree."""
-    values = list(values)
-    while len(values) > 1:
-        values = [sum(values[i:i + 2], start=C(0, 1)) for i in range(0, len(values), 2)]
-    return values[0]
 
 
 class FrontEnd(wiring.Component):
@@ -109,14 +102,14 @@ class FrontEnd(wiring.Component):
             m.d.sync += [row_3.occupied[j].eq(bits.any()), row_3.several[j].eq(several(bits))]
         for i in range(self.channels):
             count = Signal(range(self.samples + 1), name=f"count_{i}")
-            m.d.sync += count.eq(_total(row_2.edges[i][j] for j in range(self.samples)))
+            m.d.sync += count.eq(sum_of(row_2.edges[i][j] for j in range(self.samples)))
             counts_3.append(count)
         m.d.sync += [
             self.o.payload.eq(row_3),
             self.o.payload.first.eq(lowest(row_3.occupied)),
             self.o.payload.single.eq(~several(row_3.occupied)),
             self.o.valid.eq(row_3.occupied.any()),
-            self.count.eq(_total(counts_3)),
+            self.count.eq(sum_of(counts_3)),
             self.started.eq(started_3),
         ]
 
