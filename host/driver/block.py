@@ -7,7 +7,7 @@ from fractions import Fraction
 from quantacore.host.driver.errors import AchievedValueWarning
 from quantacore.host.driver.link import Driver
 
-__all__ = ["EXACT", "BlockDriver"]
+__all__ = ["EXACT", "BlockDriver", "CheckedBlockDriver"]
 
 #: A request is met if it is off by less than this part of a fine unit.
 EXACT = Fraction(1, 1000)
@@ -44,3 +44,14 @@ class BlockDriver(Driver):
                           f" s asked for (steps of {float(step_s):.6g} s)", AchievedValueWarning,
                           stacklevel=4)
         return number
+
+
+class CheckedBlockDriver(BlockDriver):
+    """A driver with an exception of its own for each sticky flag, in ``flag_errors``."""
+
+    async def check_flags(self):
+        """Raise the error of the first sticky flag that is up; the module's ``FLAG_ERRORS``."""
+        for name, (count, at_s) in (await self.flags()).items():
+            error = self.flag_errors[name]
+            raise error(f"{error.__doc__.splitlines()[0]} {count} times, first {at_s:.9f} s after "
+                        f"the tick counter was 0; clear_flags() forgets it")

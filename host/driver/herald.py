@@ -30,7 +30,7 @@ from quantacore.gateware.layouts.herald import (
     count_index,
 )
 from quantacore.gateware.layouts.switches import RouteState
-from quantacore.host.driver.block import BlockDriver
+from quantacore.host.driver.block import CheckedBlockDriver
 from quantacore.host.driver.errors import AchievedValueWarning, LinkError
 from quantacore.host.driver.switches import RoutePlanError
 from quantacore.host.herald.compile import HeraldGeometry, compile_plan
@@ -227,7 +227,7 @@ class HeraldRates:
                    *(by_name(name) for name in ("patterns", "clicks", "virtual")))
 
 
-class HeraldDriver(BlockDriver):
+class HeraldDriver(CheckedBlockDriver):
     """The herald unit.
 
     ``async with node.herald as herald`` opens the stream of its records. A node has one stream, so
@@ -241,6 +241,8 @@ class HeraldDriver(BlockDriver):
     other_records : list of numpy.ndarray
         Records of other blocks.
     """
+
+    flag_errors = FLAG_ERRORS
 
     def __init__(self, node, registers):
         super().__init__(node, registers)
@@ -567,13 +569,6 @@ class HeraldDriver(BlockDriver):
         before = await self.counts() if before is None else before
         after = await self.counts()
         return HeraldRates.between(before, after, self.units), after
-
-    async def check_flags(self):
-        """Raise the error of the first sticky flag that is up; see :data:`FLAG_ERRORS`."""
-        for name, (count, at_s) in (await self.flags()).items():
-            raise FLAG_ERRORS[name](f"{FLAG_ERRORS[name].__doc__.splitlines()[0]} {count} times, "
-                                    f"first {at_s:.9f} s after the tick counter was 0; "
-                                    f"clear_flags() forgets it")
 
     # Records.
 

@@ -14,7 +14,7 @@ import asyncio
 from dataclasses import dataclass
 
 from quantacore.gateware.layouts.peer import PEER_PORTS
-from quantacore.host.driver.block import BlockDriver
+from quantacore.host.driver.block import CheckedBlockDriver
 from quantacore.host.driver.errors import LinkError
 
 __all__ = ["PeersDriver", "PeersError", "PeersMissingError", "PeerSilentError",
@@ -107,8 +107,10 @@ class PeerCounts:
         return self.session_triggers[port] == follower.session_started + follower.session_missed
 
 
-class PeersDriver(BlockDriver):
+class PeersDriver(CheckedBlockDriver):
     """The ports to other nodes."""
+
+    flag_errors = FLAG_ERRORS
 
     def there(self):
         """Raise :class:`PeersMissingError` if the node has no ports."""
@@ -192,10 +194,3 @@ class PeersDriver(BlockDriver):
         """Begin new sessions with all peers."""
         self.there()
         await self.registers.action.write(restart=1)
-
-    async def check_flags(self):
-        """Raise the error of the first sticky flag that is up; see :data:`FLAG_ERRORS`."""
-        for name, (count, at_s) in (await self.flags()).items():
-            raise FLAG_ERRORS[name](f"{FLAG_ERRORS[name].__doc__.splitlines()[0]} {count} times, "
-                                    f"first {at_s:.9f} s after the tick counter was 0; "
-                                    f"clear_flags() forgets it")

@@ -34,7 +34,7 @@ from quantacore.gateware.layouts.sequencer import (
     TTL_LINES,
     SlotState,
 )
-from quantacore.host.driver.block import BlockDriver
+from quantacore.host.driver.block import CheckedBlockDriver
 from quantacore.host.driver.errors import AchievedValueWarning, LinkError
 from quantacore.host.driver.registers import Fault, SequencerState
 from quantacore.host.tags.marks import Marks, decode_marks, split_marks
@@ -240,7 +240,7 @@ class RunResult:
     marks_asked, marks_lost : int
         ``marks_asked == len(marks) + marks_lost``.
     flags : dict
-        Flags raised: name -> (count, seconds), see :meth:`BlockDriver.flags`.
+        Flags raised: name -> (count, seconds), see :meth:`CheckedBlockDriver.flags`.
     """
 
     state: SequencerState
@@ -310,7 +310,7 @@ def _from_text(name, text, units):
     return number - _TURN if number >= 1 << 31 and value.number < 0 else number
 
 
-class SequencerDriver(BlockDriver):
+class SequencerDriver(CheckedBlockDriver):
     """The pulse sequencer.
 
     ``async with node.sequencer as sequencer`` opens the stream of its marks; leaving stops the
@@ -324,6 +324,8 @@ class SequencerDriver(BlockDriver):
     other_records : list of numpy.ndarray
         Records of other blocks.
     """
+
+    flag_errors = FLAG_ERRORS
 
     def __init__(self, node, registers):
         super().__init__(node, registers)
@@ -863,13 +865,6 @@ class SequencerDriver(BlockDriver):
             duration_s=self.units.ticks_s(stopped - started), issued=issued, pulses=pulses,
             waited=waited, marks=marks, marks_asked=asked, marks_lost=lost,
             flags=await self.flags())
-
-    async def check_flags(self):
-        """Raise the error of the first sticky flag that is up; see :data:`FLAG_ERRORS`."""
-        for name, (count, at_s) in (await self.flags()).items():
-            raise FLAG_ERRORS[name](f"{FLAG_ERRORS[name].__doc__.splitlines()[0]} {count} times, "
-                                    f"first {at_s:.9f} s after the tick counter was 0; "
-                                    f"clear_flags() forgets it")
 
     # Marks.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from quantacore.gateware.layouts.virtual import FIRST_VIRTUAL, VIRTUAL_CHANNELS
-from quantacore.host.driver.block import BlockDriver
+from quantacore.host.driver.block import CheckedBlockDriver
 from quantacore.host.driver.errors import LinkError
 
 __all__ = ["VirtualDriver", "VirtualError", "VirtualMissingError", "VirtualEdgesLostError",
@@ -76,9 +76,11 @@ class VirtualCounts:
         return not self.edges_lost and not self.edges_late
 
 
-class VirtualDriver(BlockDriver):
+class VirtualDriver(CheckedBlockDriver):
     """The virtual channels. What they look at is said by a channel plan, and loaded by
     :meth:`HeraldDriver.configure <quantacore.host.driver.herald.HeraldDriver.configure>`."""
+
+    flag_errors = FLAG_ERRORS
 
     def there(self):
         """Raise :class:`VirtualMissingError` if the node has no virtual channels."""
@@ -131,10 +133,6 @@ class VirtualDriver(BlockDriver):
         self.there()
         return self.units.ticks_s(await self.registers.hold.read())
 
-    async def check_flags(self):
-        """Raise the error of the first sticky flag that is up; see :data:`FLAG_ERRORS`."""
+    async def flags(self):
         self.there()
-        for name, (count, at_s) in (await self.flags()).items():
-            raise FLAG_ERRORS[name](f"{FLAG_ERRORS[name].__doc__.splitlines()[0]} {count} times, "
-                                    f"first {at_s:.9f} s after the tick counter was 0; "
-                                    f"clear_flags() forgets it")
+        return await super().flags()

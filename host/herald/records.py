@@ -15,15 +15,16 @@ from quantacore.gateware.layouts.herald import (
     Outcome,
 )
 
-__all__ = ["Verdicts", "VerdictState", "split_verdicts", "decode_verdicts"]
+__all__ = ["Verdicts", "VerdictState", "places_of", "split_verdicts", "decode_verdicts"]
 
 
-def _places(struct):
+def places_of(struct):
+    """Name -> (first bit, mask) of each field of a record, as ``numpy.uint64``."""
     return {name: (np.uint64(f.offset), np.uint64((1 << Shape.cast(f.shape).width) - 1))
             for name, f in struct.as_shape()}
 
 
-_HERALD, _ATTEMPT = _places(HeraldRecord), _places(AttemptRecord)
+_HERALD, _ATTEMPT = places_of(HeraldRecord), places_of(AttemptRecord)
 _KIND = _HERALD["kind"][0]
 _LOW_BITS = Shape.cast(HeraldRecord.as_shape()["number"].shape).width
 _LOW = 1 << _LOW_BITS

@@ -7,7 +7,6 @@ All of it works on the whole stream: a tag may come before or after the record o
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth.hdl import Shape
 
 from quantacore.gateware.layouts.herald import (
     ATTEMPT_BITS,
@@ -17,6 +16,7 @@ from quantacore.gateware.layouts.herald import (
 )
 from quantacore.gateware.layouts.tags import FINE_BITS, LossCause
 from quantacore.gateware.layouts.virtual import FIRST_VIRTUAL
+from quantacore.host.herald.records import places_of
 from quantacore.host.tags.decode import TagStreamError
 
 __all__ = ["UNKNOWN", "Attempts", "decode_attempts", "attempt_numbers", "event_ids"]
@@ -25,12 +25,7 @@ __all__ = ["UNKNOWN", "Attempts", "decode_attempts", "attempt_numbers", "event_i
 UNKNOWN = -1
 
 
-def _places(struct):
-    return {name: (np.uint64(f.offset), np.uint64((1 << Shape.cast(f.shape).width) - 1))
-            for name, f in struct.as_shape()}
-
-
-_ATTEMPT, _HERALD = _places(AttemptRecord), _places(HeraldRecord)
+_ATTEMPT, _HERALD = places_of(AttemptRecord), places_of(HeraldRecord)
 _COARSE_BITS = int(_ATTEMPT["coarse"][1]).bit_length()
 #: Ticks by which the order of records and tags in the stream may be off: queues, delays.
 _SKEW = 1 << 24
