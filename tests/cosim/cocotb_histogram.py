@@ -6,12 +6,12 @@ import random
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, FallingEdge
+from cocotb.triggers import ClockCycles
 
 from quantacore.gateware.herald.edge import Edge
-from quantacore.gateware.layouts.frames import Status
 from quantacore.gateware.layouts.tagger import HISTOGRAM, HISTOGRAM_BINS, HistogramControl
 from quantacore.sim.bench.cosim import seed_from_environment
+from quantacore.sim.bench.csr_bus import access_register
 from quantacore.sim.golden import histogram as golden
 
 LARGEST = (1 << int(os.environ["QC_COUNT_BITS"])) - 1
@@ -42,26 +42,11 @@ class Bench:
     async def clocks(self, number):
         await ClockCycles(self.dut.clk, number)
 
-    async def access(self, address, strobe, value=0):
-        self.dut.csr__address.value = address
-        self.dut.csr__w_data.value = value
-        getattr(self.dut, f"csr__{strobe}").value = 1
-        await self.clocks(1)
-        getattr(self.dut, f"csr__{strobe}").value = 0
-        while True:
-            await FallingEdge(self.dut.clk)
-            if self.dut.csr__done.value == 1:
-                break
-        assert int(self.dut.csr__status.value) == Status.ACK.value
-        value = int(self.dut.csr__r_data.value)
-        await self.clocks(1)
-        return value
-
     async def write(self, name, value):
-        await self.access(REGISTERS[name][0], "write", value)
+        await access_register(self.dut, REGISTERS[name][0], "write", value)
 
     async def read(self, name, index=0):
-        return await self.access(REGISTERS[name][0] + index, "read")
+        return await access_register(self.dut, REGISTERS[name][0] + index, "read")
 
     async def clear(self):
         """Block RAM has no reset: it is cleared like this."""

@@ -8,7 +8,6 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge
 
 from quantacore.gateware.herald.edge import Edge
-from quantacore.gateware.layouts.frames import Status
 from quantacore.gateware.layouts.tags import EpochRecord, LossCause, LostRecord, TagKind, TagRecord
 from quantacore.gateware.layouts.virtual import (
     FIRST_VIRTUAL,
@@ -19,6 +18,7 @@ from quantacore.gateware.layouts.virtual import (
     VirtualKind,
 )
 from quantacore.sim.bench.cosim import seed_from_environment
+from quantacore.sim.bench.csr_bus import access_register
 from quantacore.sim.golden.virtual import VirtualSettings, virtual_edges
 
 DEPTH = int(os.environ["QC_DEPTH"])
@@ -89,30 +89,15 @@ class Bench:
     async def clocks(self, number):
         await ClockCycles(self.dut.clk, number)
 
-    async def access(self, address, strobe, value=0):
-        self.dut.csr__address.value = address
-        self.dut.csr__w_data.value = value
-        getattr(self.dut, f"csr__{strobe}").value = 1
-        await self.clocks(1)
-        getattr(self.dut, f"csr__{strobe}").value = 0
-        while True:
-            await FallingEdge(self.dut.clk)
-            if self.dut.csr__done.value == 1:
-                break
-        assert int(self.dut.csr__status.value) == Status.ACK.value
-        value = int(self.dut.csr__r_data.value)
-        await self.clocks(1)
-        return value
-
     async def write(self, name, value, index=0):
-        await self.access(REGISTERS[name][0] + index, "write", value)
+        await access_register(self.dut, REGISTERS[name][0] + index, "write", value)
 
     async def read(self, name, index=0):
         offset, register = REGISTERS[name]
         address = offset + index * register.words
-        value = await self.access(address, "read")
-        return value | await self.access(address + 1, "read") << 32 if register.words == 2 \
-            else value
+        words = [await access_register(self.dut, address + i, "read")
+                 for i in range(register.words)]
+        return sum(word << 32 * i for i, word in enumerate(words))
 
     async def configure(self, number, settings, *, record=True, enable=True):
         combination = settings.watched is not None
