@@ -66,7 +66,8 @@ class FaultyLink(RuleBasedStateMachine):
 
     @rule(register=st.sampled_from(WIDE), value=st.integers(0, 2**64 - 1))
     def write_wide(self, register, value):
-        name, index, address, _bits = register
+        name, index, address, bits = register
+        value &= (1 << bits) - 1
         self.run(self.link.write(address, [value & 0xFFFFFFFF, value >> 32]))
         self.model[name, index] = value
         low, high = self.run(self.link.read(address, 2))
