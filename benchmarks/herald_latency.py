@@ -193,7 +193,7 @@ def main():
     attempts = [(pattern % DETECTORS, sample, pattern)
                 for pattern in range(PATTERNS) for sample in range(SAMPLES)]
     if options.quick:
-        attempts = rng.sample(attempts, 12)
+        attempts = rng.sample(attempts, 4)
     rows, late = [], []
     for case, last_eighth in (("deciding_click", None), ("last_word", 104)):
         found = Bench(last_eighth, attempts).run()

@@ -195,7 +195,7 @@ async def reads_of_64_bits_are_of_one_moment(dut):
             for index in range(placed.register.count or 1):
                 address = placed.element(index)
                 _status, low = await bench.transaction(address)
-                await bench.idle(bench.random.randrange(300))
+                await bench.idle(bench.random.randrange(60))
                 _status, high = await bench.transaction(address + 1)
                 mask = mask_of(bench.numbers[placed.name, index])
                 keep = (1 << placed.register.width - 32) - 1
