@@ -8,6 +8,7 @@ them.
 import numpy as np
 
 from quantacore.gateware.layouts.herald import (
+    ATTEMPT_BITS,
     CELLS,
     COUNT_SETS,
     COUNTS,
@@ -282,7 +283,7 @@ class GoldenHeraldEndpoint(GoldenSequencerEndpoint):
         records = []
         if clicked:
             records.append(AttemptRecord.const({
-                "coarse": self.tick & 0xFFFFFFFF, "number": number & 0x7FFFFF,
+                "coarse": self.tick & 0xFFFFFFFF, "number": number % (1 << ATTEMPT_BITS),
                 "kind": HeraldRecordKind.ATTEMPT}).as_bits())
         records.append(HeraldRecord.const({
             "clicked": clicked, "number": number & 0xFFFF, "pattern": pattern,

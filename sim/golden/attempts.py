@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from quantacore.gateware.layouts.herald import (
     ARM_TICKS,
+    ATTEMPT_BITS,
     DETECTORS,
     VERDICT_LATENCY,
     AttemptRecord,
@@ -348,7 +349,7 @@ def attempt_records(attempts, active, *, heartbeat):
             word = next(words)
         inside = word is not None and (end is None or word < end)
         if inside or (number and number % heartbeat == 0):
-            records.append((number % 2**23, not number, begin % 2**32))
+            records.append((number % (1 << ATTEMPT_BITS), not number, begin % 2**32))
     return records
 
 
