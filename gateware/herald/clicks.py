@@ -125,8 +125,8 @@ class Clicks(wiring.Component):
         fines = []
         for i in range(samples):
             place = C(i, FINE_BITS) << (FINE_BITS - exact_log2(samples))
-            one = place | (word_1.fine[i] if self.fine else 0)
+            fine = place | (word_1.fine[i] if self.fine else 0)
             earliest = inside_1[i] & ~inside_1[:i].any()
-            fines.append(one & earliest.replicate(FINE_BITS))
+            fines.append(fine & earliest.replicate(FINE_BITS))
         m.d.sync += self.first_fine.eq(any_of(fines))
         return m

@@ -240,7 +240,7 @@ class RunResult:
     marks_asked, marks_lost : int
         ``marks_asked == len(marks) + marks_lost``.
     flags : dict
-        Flags raised: name -> (count, seconds), see :meth:`CheckedBlockDriver.flags`.
+        Flags raised: name -> (count, seconds), see :meth:`BlockDriver.flags`.
     """
 
     state: SequencerState
